@@ -1,0 +1,69 @@
+"""The stand-in fleets that a campaign can be started on by name.
+
+A stand-in runs in a process of its own and speaks to the engine over HTTP and S3 only; this module starts none.
+"""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from fleet_ingest.robot.driver import RobotDriver
+from fleet_ingest.standins.tasks import CARTPOLE, CARTPOLE_SWINGUP
+from storage.contracts.errors import UnknownName
+from storage.contracts.robot import RobotSpec
+from storage.contracts.task import Task
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """`factory` is `module:callable`, taking the serial; `oracle` is a file beside this module."""
+
+    name: str
+    spec: RobotSpec
+    task: Task
+    factory: str
+    oracle: str
+
+    def serial(self, index: int) -> str:
+        """Serial number of robot `index`, counted from 1: `cartpole-0001`."""
+        return f"{self.name}-{index:04d}"
+
+    def open(self, serial: str) -> RobotDriver:
+        """The driver of `serial`. Raises ImportError without the physics engine."""
+        module, _, factory = self.factory.partition(":")
+        return getattr(import_module(module), factory)(serial)  # type: ignore[no-any-return]
+
+    def argv(
+        self, serial: str, *, api: str, token_file: Path | str, state: Path | str, poll_s: float = 0.2
+    ) -> list[str]:
+        """Command line of the robot process of `serial`, for this interpreter."""
+        return [
+            sys.executable, "-m", "fleet_ingest.robot", "--driver", f"standin:{self.name}", "--serial", serial,
+            "--api", api, "--token-file", str(token_file), "--state", str(state), "--poll-s", f"{poll_s:g}",
+        ]  # fmt: skip
+
+    @property
+    def oracle_file(self) -> Traversable:
+        """JSON with `oracle_return` and `random_return`, written by `python -m tests.benchmarks.oracle_cartpole`."""
+        return files("fleet_ingest.standins") / self.oracle
+
+
+STANDINS: dict[str, StandIn] = {
+    "cartpole": StandIn(
+        name="cartpole",
+        spec=CARTPOLE,
+        task=CARTPOLE_SWINGUP,
+        factory="fleet_ingest.standins.cartpole:CartPoleStandIn",
+        oracle="cartpole_oracle.json",
+    ),
+}
+
+
+def standin(name: str) -> StandIn:
+    """The stand-in called `name`. Raises UnknownName with those there are."""
+    if name not in STANDINS:
+        raise UnknownName("robot", name, STANDINS)
+    return STANDINS[name]
