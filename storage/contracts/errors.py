@@ -31,9 +31,12 @@ class InputError(Sim2RealError):
 
 
 class UnknownName(InputError):
-    """`what` named `name` does not exist; `valid` are the ones that do."""
+    """`what` named `name` does not exist; `valid` are the ones that do, None where listing them would not help."""
 
-    def __init__(self, what: str, name: str, valid: Iterable[str], *, remedy: str = "") -> None:
+    def __init__(self, what: str, name: str, valid: Iterable[str] | None, *, remedy: str = "") -> None:
+        if valid is None:
+            super().__init__(f"there is no {what} '{name}'", remedy=remedy)
+            return
         names = sorted(set(valid))
         close = get_close_matches(name, names, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,213 @@
+"""The staging area: where uploads land in parts, before anybody has checked their digest.
+
+Clients send the parts themselves, by presigned requests. A multipart SHA-256 is composite and `ListParts` returns no
+checksums, so the sender keeps them and the whole object is hashed here before it is promoted. Nothing here reads
+contents.
+"""
+
+import hashlib
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from storage.contracts.errors import ContractError, DataError, UnknownName
+from storage.s3.client import Caller, error_code
+from storage.s3.config import S3Config
+
+STAGING_PREFIX = "staging/"
+OBJECT_PREFIX = "objects/"
+_READ_BYTES = 1 << 20
+ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+_NO_UPLOAD = frozenset({"404", "NoSuchUpload"})
+
+
+class Presigned(NamedTuple):
+    """A request that whoever holds it may send until it expires; `headers` must be sent exactly so."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+
+
+class Part(NamedTuple):
+    """One uploaded part. `sha256_b64` is known to its sender only; `list_parts` leaves it None."""
+
+    number: int
+    etag: str
+    size: int = 0
+    sha256_b64: str | None = None
+
+
+class StagingArea:
+    """Multipart uploads under `staging/<robot>/<upload id>`, and their promotion to content-addressed objects."""
+
+    def __init__(self, config: S3Config) -> None:
+        self.config = config
+        self._call = Caller(config)
+        self._s3 = self._call.client
+
+    @staticmethod
+    def staging_key(robot: str, upload_id: int | str) -> str:
+        return f"{STAGING_PREFIX}{robot}/{upload_id}"
+
+    def begin_multipart(self, key: str) -> str:
+        """Starts a multipart upload and returns S3's id for it."""
+        where = self._staged(key)
+        started = self._call(
+            f"starting the upload of {key}",
+            lambda: self._s3.create_multipart_upload(**where, ChecksumAlgorithm="SHA256"),
+        )
+        return str(started["UploadId"])
+
+    def presign_part(
+        self, key: str, upload_id: str, number: int, size: int, sha256_b64: str, expires_s: int = 3600
+    ) -> Presigned:
+        """A PUT of part `number` (from 1) that the server takes only with these bytes' SHA-256 (base64) and length."""
+        params = self._staged(key) | {
+            "UploadId": upload_id, "PartNumber": number, "ContentLength": size, "ChecksumSHA256": sha256_b64,
+        }  # fmt: skip
+        url = self._s3.generate_presigned_url("upload_part", Params=params, ExpiresIn=expires_s)
+        return Presigned("PUT", url, {"content-length": str(size), "x-amz-checksum-sha256": sha256_b64})
+
+    def presign_put(self, key: str, size: int, sha256_b64: str, expires_s: int = 3600) -> Presigned:
+        """A single PUT to a staging key, with the same promises as `presign_part`."""
+        params = self._staged(key) | {"ContentLength": size, "ChecksumSHA256": sha256_b64}
+        url = self._s3.generate_presigned_url("put_object", Params=params, ExpiresIn=expires_s)
+        return Presigned("PUT", url, {"content-length": str(size), "x-amz-checksum-sha256": sha256_b64})
+
+    def list_parts(self, key: str, upload_id: str) -> list[Part]:
+        """The parts that have arrived, by number. Raises UnknownName when the upload is gone (completed or aborted)."""
+        where = self._staged(key)
+        found: list[Part] = []
+        marker = 0
+        while True:
+            try:
+                page = self._call(
+                    f"listing the parts of {key}",
+                    lambda: self._s3.list_parts(**where, UploadId=upload_id, PartNumberMarker=marker),  # noqa: B023
+                    expected=_NO_UPLOAD,
+                )
+            except ClientError as error:
+                raise UnknownName("multipart upload", upload_id, None) from error
+            found += [Part(int(p["PartNumber"]), p["ETag"], int(p["Size"])) for p in page.get("Parts", None)]
+            if not page.get("IsTruncated"):
+                return found
+            marker = int(page["NextPartNumberMarker"])
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> None:
+        """Joins the parts.
+
+        A second completion finds the object in place and does nothing. Raises DataError for wrong parts.
+        """
+        listed: list[dict[str, Any]] = [
+            {"PartNumber": p.number, "ETag": p.etag} | ({"ChecksumSHA256": p.sha256_b64} if p.sha256_b64 else {})
+            for p in sorted(parts)
+        ]
+        refusals = frozenset(
+            {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "InvalidRequest", "BadDigest", "MalformedXML"}
+        )
+        try:
+            self._call(
+                f"completing the upload of {key}",
+                lambda: self._s3.complete_multipart_upload(
+                    **self._staged(key), UploadId=upload_id, MultipartUpload={"Parts": listed}
+                ),
+                expected=_NO_UPLOAD | refusals,
+            )
+        except ClientError as error:
+            if error_code(error) in _NO_UPLOAD and self.exists_key(key):
+                return
+            if error_code(error) in _NO_UPLOAD:
+                raise UnknownName("multipart upload", upload_id, None, remedy="Start the upload again.") from error
+            raise DataError(f"the parts of {key} do not make an object: {error}", code="parts") from error
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Drops the parts; an upload that is gone already is fine."""
+        try:
+            self._call(
+                f"aborting the upload of {key}",
+                lambda: self._s3.abort_multipart_upload(**self._staged(key), UploadId=upload_id),
+                expected=_NO_UPLOAD,
+            )
+        except ClientError:
+            return
+
+    def hash_object(self, key: str) -> tuple[str, int]:
+        """(SHA-256, size) of the bytes under `key`, read as a stream. Raises UnknownName if there are none."""
+        sha256, size, _ = self._hash(key)
+        return sha256, size
+
+    def promote(self, key: str, sha256: str) -> int:
+        """Hashes the staged object, makes it the object `sha256`, deletes it from staging, and returns its size.
+
+        The copy is bound to the bytes that were hashed (If-Match on their ETag), so that a sender who still holds a
+        presigned request cannot slip others in. A second promotion does nothing. Raises DataError (code `digest`) if
+        the bytes have another digest, UnknownName if nothing is staged.
+        """
+        target = object_key(sha256)
+        try:
+            found, size, etag = self._hash(key)
+        except UnknownName:
+            if (size_there := self.size_of_key(target)) is not None:
+                return size_there
+            raise
+        if found != sha256:
+            raise DataError(f"{key} has SHA-256 {found} ({size} bytes), but {sha256} was announced", code="digest")
+        source = {"Bucket": self.config.bucket, "Key": key}
+        if self.size_of_key(target) is None:
+            self._call(
+                f"promoting {key}",
+                lambda: self._s3.copy_object(
+                    Bucket=self.config.bucket,
+                    Key=target,
+                    CopySource=source,
+                    CopySourceIfMatch=etag,
+                    MetadataDirective="REPLACE",
+                ),
+            )
+        self.delete_staged(key)
+        return size
+
+    def delete_staged(self, key: str) -> None:
+        where = self._staged(key)
+        self._call(f"deleting {key}", lambda: self._s3.delete_object(**where))
+
+    def exists_key(self, key: str) -> bool:
+        return self.size_of_key(key) is not None
+
+    def size_of_key(self, key: str) -> int | None:
+        """Bytes under `key`, None if absent."""
+        try:
+            head = self._call(
+                f"looking up {key}", lambda: self._s3.head_object(Bucket=self.config.bucket, Key=key), expected=ABSENT
+            )
+        except ClientError:
+            return None
+        return int(head["ContentLength"])
+
+    def _hash(self, key: str) -> tuple[str, int, str]:
+        def read() -> tuple[str, int, str]:
+            answer = self._s3.get_object(Bucket=self.config.bucket, Key=key)
+            digest, size = hashlib.sha256(), 0
+            for chunk in answer["Body"].iter_chunks(_READ_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+            return digest.hexdigest(), size, answer["ETag"]
+
+        try:
+            return self._call(f"hashing {key}", read, expected=ABSENT)
+        except ClientError as error:
+            raise UnknownName("staged object", key, None) from error
+
+    def _staged(self, key: str) -> dict[str, Any]:
+        parts = key.split("/")
+        if not key.startswith(STAGING_PREFIX) or len(parts) < 3 or any(p in ("", ".", "..") for p in parts):
+            raise ContractError(f"'{key}' is not a staging key; expected {STAGING_PREFIX}<robot>/<upload id>")
+        return {"Bucket": self.config.bucket, "Key": key}
+
+
+def object_key(sha256: str) -> str:
+    """`objects/ab/cd/<sha256>`. Raises ContractError unless `sha256` is 64 lower-case hex digits."""
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ContractError(f"'{sha256}' is not a SHA-256 digest (64 lower-case hex digits)")
+    return f"{OBJECT_PREFIX}{sha256[:2]}/{sha256[2:4]}/{sha256}"
