@@ -1,0 +1,53 @@
+"""Artefacts in and out of the store: bytes first, then the row; a digest in, a checked object out."""
+
+from collections.abc import Sequence
+
+from flows.engine import Engine
+from simulator.simulator import Simulator
+from storage.codecs.episodes import decode_episode
+from storage.contracts.bundles import PolicyManifest, SimulatorManifest
+from storage.contracts.dataset import DatasetManifest, EpisodeRef
+from storage.contracts.episode import Episode
+
+SimulatorParts = tuple[SimulatorManifest, dict[str, bytes]]
+
+
+def store_simulator(engine: Engine, manifest: SimulatorManifest, files: dict[str, bytes], *, parents: list[str]) -> str:
+    """Bytes first, then the row. Returns the digest of the manifest."""
+    for data in files.values():
+        engine.store.put_bytes(data)
+    engine.store.put_bytes(manifest.to_json())
+    engine.catalog.artefacts.add("simulator", manifest.digest, manifest.to_json(), name=manifest.name, parents=parents)
+    return manifest.digest
+
+
+def load_simulator_parts(engine: Engine, digest: str) -> SimulatorParts:
+    manifest = SimulatorManifest.from_json(engine.store.get_bytes(digest))
+    return manifest, {name: engine.store.get_bytes(sha256) for name, sha256 in manifest.files.items()}
+
+
+def load_simulator(engine: Engine, digest: str) -> Simulator:
+    return Simulator.from_files(*load_simulator_parts(engine, digest))
+
+
+def load_policy(engine: Engine, digest: str) -> tuple[PolicyManifest, bytes]:
+    manifest = PolicyManifest.from_json(engine.store.get_bytes(digest))
+    return manifest, engine.store.get_bytes(manifest.onnx_sha256)
+
+
+def load_manifest(engine: Engine, digest: str) -> DatasetManifest:
+    return DatasetManifest.from_json(engine.store.get_bytes(digest))
+
+
+def store_dataset(engine: Engine, manifest: DatasetManifest) -> str:
+    engine.store.put_bytes(manifest.to_json())
+    engine.catalog.artefacts.add("dataset", manifest.digest, manifest.to_json(), name=manifest.name, parents=[])
+    return manifest.digest
+
+
+def load_episodes(engine: Engine, digests: Sequence[str]) -> list[Episode]:
+    return [decode_episode(engine.store.get_bytes(digest)) for digest in digests]
+
+
+def load_refs(engine: Engine, refs: Sequence[EpisodeRef]) -> list[Episode]:
+    return load_episodes(engine, [ref.sha256 for ref in refs])

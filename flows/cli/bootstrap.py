@@ -1,0 +1,86 @@
+"""`bootstrap` and `demo`: run iterations of the loop."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.console import console, out, print_json, progress_shown
+
+Result = dict[str, Any]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(bootstrap)
+    app.command()(demo)
+
+
+def bootstrap(
+    robot: Annotated[str, typer.Option(help="A stand-in (cartpole) or a registered robot with a task.")],
+    iterations: Annotated[int, typer.Option(min=1, max=1000, help="How many iterations the campaign has.")] = 3,
+    fleet: Annotated[int, typer.Option(min=1, max=64, help="How many robots take part.")] = 3,
+    seed: Annotated[int, typer.Option(help="Equal arguments and seed give equal digests.")] = 0,
+    new: Annotated[bool, typer.Option("--new", help="Start another campaign although one of these arguments exists.")] = False,
+    more: Annotated[int | None, typer.Option(min=1, help="Extend the finished campaign of these arguments by so many.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the self-contained HTML report here.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, last.")] = False,
+) -> None:
+    """Train a simulator and a policy, run it on the robots, learn from their logs, and again.
+
+    Killed at any moment, the same command goes on where it stopped.
+    """
+    result = run(robot, iterations, fleet=fleet, seed=seed, new=new, more=more, report=report)
+    if json:
+        print_json(result)
+
+
+def demo(
+    iterations: Annotated[int, typer.Option(min=1)] = 3,
+    report: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report.html"),
+) -> None:
+    """A new campaign on three simulated stand-in cart-poles, its table and its report."""
+    console.print("Three stand-in cart-poles with hidden physics learn to swing up. The stand-ins are simulated; they stand for reality.")
+    run("cartpole", iterations, fleet=3, seed=0, new=True, more=None, report=report, stay=True)
+
+
+def run(
+    robot: str, iterations: int, *, fleet: int, seed: int, new: bool, more: int | None, report: Path | None, stay: bool = False
+) -> Result:
+    """Runs the campaign with progress, prints the compounding table, and writes the report."""
+    from flows.engine import open_engine
+    from flows.presets import campaign_config
+    from flows.report.text import compounding_table
+    from flows.services import EVERYTHING
+    from flows.settings import Settings
+
+    with ExitStack() as opened:
+        with progress_shown():
+            engine = opened.enter_context(open_engine(Settings(), EVERYTHING))
+            from flows.prefect_flows import bootstrap as bootstrap_flow
+            from flows.prefect_flows import using
+
+            with using(engine):
+                config = campaign_config(robot, fleet=fleet, seed=seed)
+                result: Result = bootstrap_flow(config, iterations, new=new, more=more, listener=_announce)
+            if report is not None:
+                from flows.report.page import write_campaign_report
+
+                write_campaign_report(engine, result, report)
+        out.print(compounding_table(result))
+        if report is not None:
+            console.print(f"report: {report.resolve()}")
+        if stay and console.is_terminal and sys.stdin.isatty():
+            _hold_open(engine.prefect_ui_url, report)
+    return result
+
+
+def _announce(record: Result) -> None:
+    real, sim = record["real_return"]["mean"], record["sim_return"]["mean"]
+    console.print(f"[bold]iteration {record['iteration']}[/]: real return {real:.1f}, simulated {sim:.1f}")
+
+
+def _hold_open(prefect_url: str, report: Path | None) -> None:
+    console.print(f"Open these; Enter stops.\n  report   {report.resolve().as_uri() if report else '-'}\n  Prefect  {prefect_url}")
+    input()

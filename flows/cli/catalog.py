@@ -1,0 +1,60 @@
+"""`fleet` and `lineage`: what the catalog knows. They start nothing."""
+
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.console import out, print_json, table
+
+Json = Annotated[bool, typer.Option("--json", help="One line of JSON.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(fleet)
+    app.command()(lineage)
+
+
+def fleet(
+    robot: Annotated[str | None, typer.Option(help="Only robots whose specification has this name.")] = None, json: Json = False
+) -> None:
+    """The robots: their logs, seconds recorded, and what they are assigned."""
+    from flows.status import open_catalog, read_fleet
+
+    with open_catalog() as catalog:
+        rows = read_fleet(catalog, robot)
+    if json:
+        print_json({"robots": rows})
+        return
+    columns = ["robot", "specification", "kind", "logs", "seconds", "quarantined", "assignment"]
+    cells = [[row["serial"], row["spec"], row["kind"], row["logs"], f"{row['seconds']:.1f}", row["quarantined"], row["assignment"]] for row in rows]
+    out.print(table("", columns, cells, right=[3, 4, 5]) if rows else "no robots yet; 'sim2real import' or 'sim2real demo' brings some")
+
+
+def lineage(
+    artefact: Annotated[str, typer.Argument(help="Digest, at least 8 digits of one, or name@version.")], json: Json = False
+) -> None:
+    """What an artefact was made from, and what was made from it."""
+    from flows.status import open_catalog
+
+    with open_catalog() as catalog:
+        tree: dict[str, Any] = catalog.artefacts.lineage(catalog.artefacts.resolve(artefact).digest)
+    if json:
+        print_json(tree)
+        return
+    from rich.tree import Tree
+
+    root = Tree(_label(tree))
+    for direction, title in (("parents", "made from"), ("children", "used for")):
+        if tree.get(direction):
+            _grow(root.add(f"[bold]{title}"), tree[direction], direction)
+    out.print(root)
+
+
+def _label(node: dict[str, Any]) -> str:
+    name = f" {node['name']}@{node['version']}" if node.get("name") else ""
+    return f"{node['kind']}{name} [dim]{node['digest'][:12]}"
+
+
+def _grow(branch: Any, nodes: list[dict[str, Any]], direction: str) -> None:
+    for node in nodes:
+        _grow(branch.add(_label(node)), node.get(direction, []), direction)

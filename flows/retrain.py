@@ -1,0 +1,146 @@
+"""Retrain and score without any task: the simulator's accuracy for its own sake, and its leaderboard."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flows.artefacts import load_episodes, load_refs, load_simulator, store_dataset, store_simulator
+from flows.campaign_config import HORIZONS_S
+from flows.data import build_dataset, channel_scales
+from flows.engine import Engine
+from flows.iteration import headline
+from flows.presets import simulator_config
+from flows.progress import reporting
+from flows.show import Show
+from flows.steps import Result, pure_step, run_once
+from simulator.workers import train_on_workers
+from storage.catalog.catalog import Catalog
+from storage.catalog.episodes import EpisodeRow
+from storage.contracts.dataset import DatasetManifest
+from storage.contracts.errors import InputError, UnknownName
+from storage.contracts.figures import Scorecard
+
+RetrainResult = dict[str, Any]
+
+
+def episodes_of(catalog: Catalog, robot: str) -> list[EpisodeRow]:
+    """All episodes of a specification name or of one serial. Raises UnknownName with the robots there are."""
+    rows = catalog.episodes.find(spec_name=robot) or catalog.episodes.find(robots=[robot])
+    if not rows:
+        known = {r.serial for r in catalog.robots.list()} | {r.spec.name for r in catalog.robots.list()}
+        raise UnknownName("robot", robot, known, remedy="Import its logs first: sim2real import PATH... --map MAP.yaml")
+    return rows
+
+
+def dataset_of_robot(engine: Engine, robot: str) -> DatasetManifest:
+    """All episodes of the robot with their split; scales are those of its first dataset, for ever."""
+    rows = episodes_of(engine.catalog, robot)
+    earlier = engine.catalog.artefacts.list("dataset", name=robot)
+    if earlier:
+        scales = DatasetManifest.from_json(earlier[0].manifest).channel_std
+    else:
+        first = build_dataset(robot, rows, rows[0].spec_digest, channel_std={})
+        scales = channel_scales(load_refs(engine, first.of("train") or first.episodes))
+    manifest = build_dataset(robot, rows, rows[0].spec_digest, channel_std=scales)
+    if not manifest.of("test") or not manifest.of("train"):
+        raise InputError(
+            f"robot '{robot}' has {len({r.raw_sha256 for r in rows})} recording; training and scoring need at least two",
+            remedy="Import more logs: a recording is never split between training and test.",
+        )
+    store_dataset(engine, manifest)
+    return manifest
+
+
+def retrain_and_score(engine: Engine, robot: str, *, seed: int, show: Show, steps: int | None = None) -> RetrainResult:
+    """Trains on the training split, scores on the test split. A finished pair of equal arguments is found, not repeated."""
+    dataset = dataset_of_robot(engine, robot)
+    config = simulator_config("logs", seed=seed, steps=steps)
+    step = pure_step("train-simulator", 1, config=config, seed=seed, inputs=[dataset.digest, ""])
+
+    def body() -> Result:
+        with reporting(f"train a simulator of {robot} on {len(dataset.of('train'))} episodes") as progress:
+            manifest, files = train_on_workers(
+                [engine.store.get_bytes(e.sha256) for e in dataset.of("train")],
+                config,
+                parent=None,
+                checkpoint=engine.home.checkpoints_dir / step.key.replace(":", "-"),
+                workers=engine.settings.workers,
+                dataset=dataset.digest,
+                name=robot,
+                progress=progress,
+            )
+        return {"simulator": store_simulator(engine, manifest, files, parents=[dataset.digest])}
+
+    trained = show.step(step, lambda: run_once(engine.catalog, step, body))
+    return score_robot(engine, robot, trained["simulator"], HORIZONS_S) | {"train_wall_seconds": trained["wall_seconds"]}
+
+
+def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: Sequence[float]) -> RetrainResult:
+    """Scores `simulator` (digest or name; None: the latest of this robot) on the robot's test split."""
+    dataset = dataset_of_robot(engine, robot)
+    row = engine.catalog.artefacts.resolve(simulator or _latest(engine.catalog, robot))
+    held_out = dataset.of("test")
+    inputs = [row.digest, *(e.sha256 for e in held_out)]
+    step = pure_step("score-held-out", 1, config={"horizons_s": list(horizons_s), "std": dataset.channel_std}, seed=0, inputs=inputs)
+
+    def body() -> Result:
+        with reporting(f"score on {len(held_out)} held-out episodes"):
+            sim = load_simulator(engine, row.digest)
+            card = sim.score(load_episodes(engine, [e.sha256 for e in held_out]), horizons_s=tuple(horizons_s), channel_std=dataset.channel_std)
+            card = card.model_copy(update={"simulator": row.digest, "measured_on": dataset.digest, "split": "test"})
+        engine.store.put_bytes(card.to_json())
+        engine.catalog.artefacts.add("scorecard", card.digest, card.to_json(), name=robot, parents=[row.digest, dataset.digest])
+        return {"scorecard": card.digest}
+
+    done = run_once(engine.catalog, step, body)
+    card = Scorecard.from_json(engine.store.get_bytes(done["scorecard"]))
+    return {
+        "robot": robot,
+        "robots": sorted({e.robot for e in held_out}),
+        "episodes": len(held_out),
+        "simulator": row.digest,
+        "simulator_name": f"{row.name}@{row.version}",
+        "held_out": dataset.digest,
+        **headline(card, horizons_s),
+        "channels": by_channel(card, horizons_s),
+        "wall_seconds": done["wall_seconds"],
+    }
+
+
+def by_channel(card: Scorecard, horizons_s: Sequence[float]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Channel -> horizon -> error and hold-last (in standard deviations), RMSE with its unit, and windows."""
+    names = dict.fromkeys(f.channel for f in card.figures if f.channel is not None and f.name == "nrmse" and f.robot is None)
+    return {name: {str(h): _figures(card, name, h) for h in horizons_s} for name in names if name is not None}
+
+
+def _figures(card: Scorecard, channel: str, horizon_s: float) -> dict[str, Any]:
+    error, floor, raw = (card.find(name, horizon_s, channel=channel) for name in ("nrmse", "hold_last_nrmse", "rmse"))
+    return {
+        "error": error.value if error else None,
+        "hold_last": floor.value if floor else None,
+        "rmse": raw.value if raw else None,
+        "unit": raw.unit if raw else None,
+        "n": error.n if error else 0,
+    }
+
+
+def _latest(catalog: Catalog, robot: str) -> str:
+    rows = catalog.artefacts.list("simulator", name=robot)
+    if not rows:
+        raise InputError(f"robot '{robot}' has no simulator yet", remedy=f"Train one: sim2real simulator train --robot {robot}")
+    return rows[-1].digest
+
+
+def read_leaderboard(catalog: Catalog, robot: str) -> list[dict[str, Any]]:
+    """Scorecards of the robot's simulators; those on the latest held-out set first, best first within a set."""
+    found = []
+    for order, row in enumerate(catalog.artefacts.list("scorecard", name=robot)):
+        card = Scorecard.from_json(row.manifest)
+        if card.split != "test":
+            continue
+        sim = catalog.artefacts.get(card.simulator)
+        horizons = sorted({f.horizon_s for f in card.figures if f.horizon_s is not None})
+        summary = headline(card, horizons)
+        found.append({"name": f"{sim.name}@{sim.version}", "simulator": sim.digest, "measured_on": card.measured_on, "order": order, **summary})
+    latest = {row["measured_on"]: row["order"] for row in found}
+    best = {(row["simulator"], row["measured_on"]): row for row in found}.values()
+    return sorted(best, key=lambda row: (-latest[row["measured_on"]], next(iter(reversed(list(row["error"].values())))) or float("inf")))
