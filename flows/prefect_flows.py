@@ -53,10 +53,10 @@ def bootstrap(
 
 
 @flow(name="retrain-and-score", persist_result=False)
-def retrain(robot: str, seed: int = 0) -> RetrainResult:
+def retrain(robot: str, seed: int = 0, updates: int | None = None) -> RetrainResult:
     """Retrains the simulator on all logs of `robot` and scores it on its held-out ones. Needs no task."""
     with current_engine() as engine:
-        return retrain_and_score(engine, robot, seed=seed, show=PrefectShow())
+        return retrain_and_score(engine, robot, seed=seed, updates=updates, show=PrefectShow())
 
 
 @contextmanager

@@ -50,10 +50,10 @@ def dataset_of_robot(engine: Engine, robot: str) -> DatasetManifest:
     return manifest
 
 
-def retrain_and_score(engine: Engine, robot: str, *, seed: int, show: Show, steps: int | None = None) -> RetrainResult:
+def retrain_and_score(engine: Engine, robot: str, *, seed: int, show: Show, updates: int | None = None) -> RetrainResult:
     """Trains on the training split, scores on the test split. A finished pair of equal arguments is found, not repeated."""
     dataset = dataset_of_robot(engine, robot)
-    config = simulator_config("logs", seed=seed, steps=steps)
+    config = simulator_config(seed=seed, updates=updates)
     step = pure_step("train-simulator", 1, config=config, seed=seed, inputs=[dataset.digest, ""])
 
     def body() -> Result:

@@ -1,10 +1,10 @@
 """The embedded servers of an installation: S3, Prefect, Ray, the ingest API and stand-in robots, as service specifications.
 
-Only this module knows which servers there are; `storage.embedded` runs whatever it is given.
+Only this module knows which servers there are; `storage.embedded` runs whatever it is given. Secrets stand in files that only
+their owner may read, and are passed by path.
 """
 
 import json
-import os
 import secrets
 import sys
 from pathlib import Path
@@ -14,11 +14,91 @@ from fleet_ingest.api.tokens import robot_token
 from fleet_ingest.standins.registry import StandIn
 from flows.settings import Settings
 from storage.embedded import prefect, ray, s3
+from storage.embedded.files import create_private, write_atomic
 from storage.embedded.home import Home
-from storage.embedded.service import ServiceSpec
+from storage.embedded.service import Health, ServiceSpec
 from storage.objects import S3Config
 
 Need = Literal["s3", "api", "prefect", "ray"]
-EVERYTHING: frozenset[Need] = frozenset({"s3", "api", "prefect", "ray"})
 STORAGE: frozenset[Need] = frozenset({"s3"})
+INGEST: frozenset[Need] = frozenset({"s3", "api"})
+TRAINING: frozenset[Need] = frozenset({"s3", "prefect", "ray"})
+EVERYTHING: frozenset[Need] = frozenset({"s3", "api", "prefect", "ray"})
 Endpoints = dict[str, dict[str, int]]
+
+
+def first_services(home: Home, settings: Settings, needs: frozenset[Need]) -> list[ServiceSpec]:
+    """The servers that wait for no other: all but the API and the robots."""
+    made = []
+    if "s3" in needs and settings.s3 is None:
+        made.append(s3.s3_service(home))
+    if "prefect" in needs and settings.prefect_api_url is None:
+        made.append(prefect.prefect_service(home))
+    if "ray" in needs and settings.ray_address is None:
+        made.append(ray.ray_service(home, cpus=settings.workers))
+    return made
+
+
+def api_service(home: Home, settings: Settings, endpoints: Endpoints) -> ServiceSpec:
+    """The ingest API; its configuration names the catalog, the store and the path of the installation's secret."""
+    config = {
+        "catalog_url": settings.catalog_url or home.catalog_url,
+        "s3": s3_config(settings, home, endpoints).reveal(),
+        "secret_file": str(secret_path(home)),
+    }
+    api_secret(home)
+    path = home.stack_dir / "api.json"
+    write_atomic(path, json.dumps(config, sort_keys=True).encode())
+    return ServiceSpec(
+        name="api",
+        argv=(sys.executable, "-m", "fleet_ingest.api", "--port", "{port}"),
+        ports=("http",),
+        env={"SIM2REAL_API_CONFIG": str(path)},
+        health=(Health(http="/health"),),
+    )
+
+
+def robot_service(home: Home, standin: StandIn, serial: str, api_url: str) -> ServiceSpec:
+    """A stand-in robot's process. It gets a token of its own and speaks to nothing but the API and presigned URLs."""
+    token = home.stack_dir / f"{serial}.token"
+    write_atomic(token, robot_token(api_secret(home), serial).encode())
+    state = home.path / "robots" / serial
+    state.mkdir(parents=True, exist_ok=True)
+    return ServiceSpec(
+        name=f"robot-{serial}", argv=tuple(standin.argv(serial, api=api_url, token_file=token, state=state)), stop_timeout_s=3.0
+    )
+
+
+def s3_config(settings: Settings, home: Home, endpoints: Endpoints) -> S3Config:
+    """The configured store, else the embedded one with its own keys."""
+    if settings.s3 is not None:
+        return settings.s3
+    keys = s3.ensure_identities(home.stack_dir / "s3.json")
+    return S3Config(
+        endpoint_url=s3.endpoint_url(endpoints["s3"]),
+        bucket=s3.BUCKET,
+        access_key_id=keys.access_key_id,
+        secret_access_key=keys.secret_access_key,  # type: ignore[arg-type]
+    )
+
+
+def api_secret(home: Home) -> bytes:
+    """The installation's secret, made at first use: robots' tokens derive from it."""
+    path = secret_path(home)
+    if not path.exists():
+        create_private(path, secrets.token_hex(32).encode())
+    return path.read_bytes()
+
+
+def secret_path(home: Home) -> Path:
+    return home.stack_dir / "api.secret"
+
+
+def client_environment(settings: Settings, home: Home, endpoints: Endpoints) -> dict[str, str]:
+    """What the Prefect and Ray clients of this process read."""
+    environment: dict[str, str] = {}
+    if "prefect" in endpoints or settings.prefect_api_url:
+        environment |= prefect.client_environment(home, settings.prefect_api_url or prefect.api_url(endpoints["prefect"]))
+    if "ray" in endpoints or settings.ray_address:
+        environment |= ray.client_environment(home, settings.ray_address or ray.address(endpoints["ray"]))
+    return environment

@@ -24,6 +24,7 @@ def bootstrap(
     seed: Annotated[int, typer.Option(help="Equal arguments and seed give equal digests.")] = 0,
     new: Annotated[bool, typer.Option("--new", help="Start another campaign although one of these arguments exists.")] = False,
     more: Annotated[int | None, typer.Option(min=1, help="Extend the finished campaign of these arguments by so many.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny budgets: walks through every step, learns nothing.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the self-contained HTML report here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, last.")] = False,
 ) -> None:
@@ -31,7 +32,7 @@ def bootstrap(
 
     Killed at any moment, the same command goes on where it stopped.
     """
-    result = run(robot, iterations, fleet=fleet, seed=seed, new=new, more=more, report=report)
+    result = run(robot, iterations, fleet=fleet, seed=seed, new=new, more=more, report=report, quick=quick)
     if json:
         print_json(result)
 
@@ -46,7 +47,8 @@ def demo(
 
 
 def run(
-    robot: str, iterations: int, *, fleet: int, seed: int, new: bool, more: int | None, report: Path | None, stay: bool = False
+    robot: str, iterations: int, *, fleet: int, seed: int, new: bool, more: int | None, report: Path | None, quick: bool = False,
+    stay: bool = False,
 ) -> Result:
     """Runs the campaign with progress, prints the compounding table, and writes the report."""
     from flows.engine import open_engine
@@ -62,7 +64,7 @@ def run(
             from flows.prefect_flows import using
 
             with using(engine):
-                config = campaign_config(robot, fleet=fleet, seed=seed)
+                config = campaign_config(robot, fleet=fleet, seed=seed, preset="quick" if quick else "standard")
                 result: Result = bootstrap_flow(config, iterations, new=new, more=more, listener=_announce)
             if report is not None:
                 from flows.report.page import write_campaign_report

@@ -16,7 +16,7 @@ Horizons = Annotated[str, typer.Option(help="Seconds, separated by commas.")]
 @app.command()
 def train(
     robot: Robot,
-    steps: Annotated[int | None, typer.Option(min=1, help="Gradient steps (default: the preset's).")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Gradient updates; default: enough for an hour of logs.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     json: Json = False,
 ) -> None:
@@ -29,7 +29,7 @@ def train(
         from flows.prefect_flows import retrain, using
 
         with using(engine):
-            result: dict[str, Any] = retrain(robot, seed=seed, steps=steps)
+            result: dict[str, Any] = retrain(robot, seed=seed, updates=updates)
     _print_score(result, json)
 
 
