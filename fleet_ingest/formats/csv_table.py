@@ -1,0 +1,111 @@
+"""CSV tables, by Arrow's vectorised reader, in whatever dialect they are written.
+
+Rows with too many or too few fields are left out and counted. Columns with text stay text: whether that is an error is for
+the channel that uses them to say. This module guesses no units.
+"""
+
+import re
+from collections.abc import Collection
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from fleet_ingest.formats.arrow import to_series
+from fleet_ingest.formats.csv_dialect import MISSING, CsvOptions, Dialect, find_dialect, find_encoding
+from fleet_ingest.formats.rawlog import Limits, RawLog, too_large
+from storage.contracts.episode import QualityFlag
+from storage.contracts.errors import DataError, InputError
+
+_HEAD_BYTES = 1 << 18
+_RAGGED_SHARE = 0.1
+
+
+def read_csv(path: Path, *, columns: Collection[str] | None, options: CsvOptions | None, limits: Limits) -> RawLog:
+    """The table at `path`. Raises DataError: `empty`, `wrong_separator`, `ragged`, `corrupt`, `too_large`."""
+    options = options or CsvOptions()
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    encoding = find_encoding(head, options)
+    dialect = find_dialect(path.name, _decode(path, head, encoding), options)
+    if len(dialect.names) > limits.columns:
+        raise too_large(f"columns of '{path.name}'", len(dialect.names), limits.columns)
+    wanted = [name for name in dialect.names if columns is None or name in set(columns)]
+    table, ragged = _read(path, dialect, encoding, wanted)
+    if table.num_rows > limits.rows:
+        raise too_large(f"rows of '{path.name}'", table.num_rows, limits.rows)
+    if table.num_rows == 0:
+        raise DataError(f"'{path.name}' has a header but no rows", code="empty")
+    series = {}
+    for name in wanted:
+        found = to_series(table.column(name).combine_chunks())
+        if found is not None:
+            series[name] = found
+    units = {f"unit:{name}": unit.strip(" []()") for name, unit in zip(dialect.names, dialect.units, strict=False)}
+    facts = {"separator": dialect.separator, "decimal": dialect.decimal, "encoding": encoding, **units}
+    return RawLog("csv", series, dialect.names, facts, _salvage(path, ragged, table.num_rows))
+
+
+def _decode(path: Path, head: bytes, encoding: str) -> str:
+    try:
+        return head.decode(encoding, errors="replace").replace("\x00", "")
+    except LookupError as error:
+        raise InputError(
+            f"unknown encoding '{encoding}' for '{path.name}'; for example utf-8, latin-1, utf-16"
+        ) from error
+
+
+def _read(path: Path, dialect: Dialect, encoding: str, wanted: list[str]) -> tuple[Any, list[Any]]:
+    ragged: list[Any] = []
+
+    def skip(row: Any) -> str:
+        ragged.append((row.number, row.actual_columns, row.text[:80] if row.text else ""))
+        return "skip"
+
+    source: Any = path
+    if dialect.separator == " " or encoding not in ("utf-8", "utf-8-sig"):
+        source = BytesIO(_as_utf8(path, encoding, dialect.separator))
+    try:
+        table = pacsv.read_csv(
+            source,
+            read_options=pacsv.ReadOptions(
+                column_names=list(dialect.names), skip_rows=dialect.skip_lines, use_threads=False, block_size=4 << 20
+            ),
+            parse_options=pacsv.ParseOptions(delimiter=dialect.separator, invalid_row_handler=skip),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=wanted,
+                null_values=list(MISSING),
+                strings_can_be_null=True,
+                decimal_point=dialect.decimal,
+            ),
+        )
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        if "Empty CSV" in str(error):
+            raise DataError(f"'{path.name}' has a header but no rows", code="empty") from error
+        raise DataError(f"'{path.name}' cannot be read as CSV: {error}", code="corrupt") from error
+    return table, ragged
+
+
+def _as_utf8(path: Path, encoding: str, separator: str) -> bytes:
+    text = path.read_bytes().decode(encoding, errors="replace")
+    if separator == " ":
+        text = re.sub(r"(?m)^[ \t]+|[ \t]+$", "", text)
+        text = re.sub(r"[ \t]+", " ", text)
+    return text.encode()
+
+
+def _salvage(path: Path, ragged: list[Any], rows: int) -> tuple[QualityFlag, ...]:
+    if not ragged:
+        return ()
+    if len(ragged) > _RAGGED_SHARE * (rows + len(ragged)):
+        number, found, text = ragged[0]
+        raise DataError(
+            f"{len(ragged)} of {rows + len(ragged)} rows of '{path.name}' have another number of fields than its header; "
+            f"the first has {found}: {text!r}" + (f" (row {number})" if number else ""),
+            code="ragged",
+            remedy="Check the separator and the decimal sign: set 'csv: {separator: ..., decimal: ...}' in the mapping.",
+        )
+    detail = f"rows with a wrong number of fields were left out; the first: {ragged[0][2]!r}"
+    return (QualityFlag(code="ragged_rows", count=len(ragged), detail=detail),)
