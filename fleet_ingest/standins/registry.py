@@ -19,13 +19,18 @@ from storage.contracts.task import Task
 
 @dataclass(frozen=True)
 class StandIn:
-    """`factory` is `module:callable`, taking the serial; `oracle` is a file beside this module."""
+    """`factory` is `module:callable`, taking the serial; `oracle` is a file beside this module.
+
+    Robots are compared on `evaluation_starts(task, evaluation_episodes, evaluation_seed)`; the noise seed is the index.
+    """
 
     name: str
     spec: RobotSpec
     task: Task
     factory: str
     oracle: str
+    evaluation_episodes: int = 8
+    evaluation_seed: int = 2026
 
     def serial(self, index: int) -> str:
         """Serial number of robot `index`, counted from 1: `cartpole-0001`."""

@@ -1,0 +1,77 @@
+"""`sim2real-robot`: the process that runs beside one robot. Standard library's argument parser, to stay small."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from storage.contracts.errors import InputError, Sim2RealError
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def parser() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(
+        prog="sim2real-robot", description="Runs what is assigned to one robot and uploads its logs."
+    )
+    words.add_argument(
+        "--driver",
+        required=True,
+        help="standin:cartpole, gymnasium:ID, dm_control:DOMAIN-TASK or python:MODULE:FACTORY",
+    )
+    words.add_argument("--serial", required=True, help="the robot's serial number, for example cartpole-0001")
+    words.add_argument("--api", required=True, help="address of the API, for example http://127.0.0.1:20123")
+    words.add_argument("--token-file", required=True, type=Path, help="file that holds the robot's own token")
+    words.add_argument("--state", required=True, type=Path, help="directory for the spool")
+    words.add_argument("--poll-s", type=float, default=2.0, help="seconds between questions for an assignment")
+    words.add_argument("--proxy", default=None, help="HTTP proxy; variables of the shell are ignored")
+    return words
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: 0 after SIGTERM or Ctrl-C, else that of the error."""
+    arguments = parser().parse_args(argv)
+    for name in _THREADS:
+        os.environ.setdefault(name, "1")
+    try:
+        return _run(arguments)
+    except Sim2RealError as error:
+        sys.stderr.write(f"sim2real-robot: {error}\n{error.remedy}\n")
+        return error.exit_code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fleet_ingest.robot.agent import Agent, note_to_stderr
+    from fleet_ingest.robot.drivers import open_driver
+
+    try:
+        token = arguments.token_file.read_text().strip()
+    except OSError as error:
+        raise InputError(f"cannot read the token file: {error}", remedy="`sim2real robot new` writes one.") from error
+    agent = Agent(
+        open_driver(arguments.driver, arguments.serial),
+        arguments.serial,
+        api=arguments.api,
+        token=token,
+        state=arguments.state,
+        poll_s=arguments.poll_s,
+        note=note_to_stderr(arguments.serial),
+        proxy=arguments.proxy,
+    )
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        agent.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        agent.run()
+    finally:
+        agent.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

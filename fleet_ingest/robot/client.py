@@ -1,0 +1,115 @@
+"""The robot's side of HTTP: JSON with the API, bytes with presigned URLs; retries with jitter until told to stop.
+
+Transport failures, 408, 429 and 5xx are retried for as long as it takes: a robot has nothing better to do than to get
+its logs home. Other refusals become `Refused` at once. Proxy variables of the shell are ignored.
+"""
+
+import random
+from collections.abc import Callable
+
+import httpx
+from pydantic import ValidationError
+
+from fleet_ingest.robot.protocol import Problem
+from storage.contracts.base import Contract
+from storage.contracts.errors import Sim2RealError, UnavailableError
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Refused(Sim2RealError):
+    """The server answered and said no. `status` is the HTTP status, `code` the API's stable reason."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        super().__init__(problem.message, remedy=problem.remedy)
+        self.status = status
+        self.code = problem.code
+
+
+class Stopped(Exception):
+    """The process was asked to stop while it waited for a server."""
+
+
+class Client:
+    """`pause(seconds)` waits and returns True when the process shall stop; `note(text)` reports each outage once."""
+
+    def __init__(
+        self,
+        api: str,
+        token: str,
+        *,
+        pause: Callable[[float], bool],
+        note: Callable[[str], None],
+        proxy: str | None = None,
+    ) -> None:
+        self._api = api.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(trust_env=False, proxy=proxy, timeout=httpx.Timeout(30.0, connect=5.0))
+        self._pause = pause
+        self._note = note
+
+    def close(self) -> None:
+        self._http.close()
+
+    def call(self, method: str, path: str, body: Contract | None = None) -> bytes:
+        """The JSON answer, empty for 204. Raises Refused or Stopped."""
+        content = None if body is None else body.to_json()
+        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
+        response = self._persist(
+            lambda: self._http.request(method, self._api + path, content=content, headers=headers, timeout=120.0),
+            f"{method} {path}",
+        )
+        return response.content
+
+    def get_bytes(self, url: str, limit: int) -> bytes:
+        """The object behind a presigned URL, at most `limit` bytes. Raises Refused, Stopped, UnavailableError."""
+
+        def fetch() -> httpx.Response:
+            with self._http.stream("GET", url) as response:
+                data = bytearray()
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) > limit:
+                        raise UnavailableError(f"the object at {_short(url)} is longer than {limit} bytes")
+                return httpx.Response(response.status_code, content=bytes(data))
+
+        return self._persist(fetch, f"GET {_short(url)}").content
+
+    def put_bytes(self, url: str, data: bytes, headers: dict[str, str]) -> str:
+        """Sends one part; returns its ETag. Raises Refused (also when the URL expired) or Stopped."""
+        response = self._persist(
+            lambda: self._http.put(url, content=data, headers=headers, timeout=120.0), f"PUT {_short(url)}"
+        )
+        return str(response.headers.get("etag", ""))
+
+    def _persist(self, send: Callable[[], httpx.Response], what: str) -> httpx.Response:
+        wait, told = FIRST_WAIT_S, False
+        while True:
+            try:
+                response = send()
+                if response.status_code < 300:
+                    return response
+                if response.status_code not in _RETRIED:
+                    raise Refused(response.status_code, _problem(response))
+                reason = f"status {response.status_code}"
+            except (httpx.TransportError, httpx.DecodingError) as error:
+                reason = f"{type(error).__name__}: {error}"
+            if not told:
+                self._note(f"{what}: {reason}; trying again until it answers")
+                told = True
+            # Full jitter, so that a fleet does not return in step after an outage.
+            if self._pause(wait * random.uniform(0.5, 1.0)):
+                raise Stopped
+            wait = min(wait * 2, LONGEST_WAIT_S)
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        return Problem.model_validate_json(response.content)
+    except ValidationError:
+        return Problem(code=f"http_{response.status_code}", message=response.text[:300] or response.reason_phrase)
+
+
+def _short(url: str) -> str:
+    return url.split("?", 1)[0]

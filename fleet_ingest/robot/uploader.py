@@ -1,0 +1,105 @@
+"""Carries one spooled log to the object store by the upload protocol, and lets it go only with a verified receipt.
+
+The journal is written before and after each part, so that a killed process sends no part twice that arrived. Expired
+URLs, an upload that the server forgot and an object that arrived damaged all lead back to the first step.
+"""
+
+import base64
+import hashlib
+
+from fleet_ingest.robot.client import Client, Refused
+from fleet_ingest.robot.protocol import (
+    BeginUpload,
+    CompleteUpload,
+    PartSent,
+    PartsWanted,
+    PartWanted,
+    Receipt,
+    Slots,
+    UploadState,
+)
+from fleet_ingest.robot.spool import Spool, Spooled
+from storage.contracts.canonical import sha256_hex
+from storage.contracts.errors import DataError
+
+ROUNDS = 5
+
+
+class Uploader:
+    """Uploads the logs of `serial`."""
+
+    def __init__(self, client: Client, spool: Spool, serial: str) -> None:
+        self._client = client
+        self._spool = spool
+        self._serial = serial
+
+    def upload(self, log: Spooled) -> Receipt:
+        """Returns the receipt once the spool has let the file go.
+
+        Raises Refused when the server will not have it, DataError (code `spoiled`) when the file changed on disk.
+        """
+        for attempt in range(ROUNDS):
+            try:
+                receipt = self._round(log, fresh=attempt > 0)
+                self._spool.confirm(receipt)
+                return receipt
+            except Refused as error:
+                if (
+                    error.status in (401, 403, 413, 422)
+                    and error.code != "expired"
+                    and not error.code.startswith("http_")
+                ):
+                    raise
+                last = error
+        raise last
+
+    def _round(self, log: Spooled, *, fresh: bool) -> Receipt:
+        begin = BeginUpload(
+            robot=self._serial,
+            sha256=log.sha256,
+            size=log.size,
+            format="mcap",
+            idempotency_key=f"{self._serial}/{log.sha256}",
+            assignment=log.assignment,
+        )
+        state = UploadState.from_json(self._client.call("POST", "/uploads", begin))
+        if state.state == "have" and state.receipt is not None:
+            return state.receipt
+        if state.state == "verifying":
+            return self._complete(state.upload, CompleteUpload())
+        return self._complete(state.upload, self._send(log, state, fresh=fresh))
+
+    def _send(self, log: Spooled, state: UploadState, *, fresh: bool) -> CompleteUpload:
+        chunks = self._chunks(log, state.part_bytes)
+        digests = {n: base64.b64encode(hashlib.sha256(c).digest()).decode() for n, c in chunks.items()}
+        wanted = PartsWanted(
+            parts=tuple(PartWanted(number=n, size=len(c), sha256=digests[n]) for n, c in chunks.items())
+        )
+        slots = Slots.from_json(self._client.call("POST", f"/uploads/{state.upload}/parts", wanted))
+        sent = {} if fresh or slots.session != log.session else {n: p for n, p in log.parts.items() if p["etag"]}
+        journal: dict[int, dict[str, str | None]] = {
+            n: sent.get(n, {"sha256": digests[n], "etag": None}) for n in chunks
+        }
+        self._spool.journal(log.sha256, slots.session, journal)
+        for slot in slots.parts:
+            if journal[slot.number]["etag"] is None:
+                etag = self._client.put_bytes(slot.url, chunks[slot.number], slot.headers)
+                journal[slot.number]["etag"] = etag
+                self._spool.journal(log.sha256, slots.session, journal)
+        parts = tuple(
+            PartSent(number=n, etag=str(p["etag"]), sha256=str(p["sha256"])) for n, p in sorted(journal.items())
+        )
+        return CompleteUpload(session=slots.session, parts=parts)
+
+    def _complete(self, upload: str, body: CompleteUpload) -> Receipt:
+        return Receipt.from_json(self._client.call("POST", f"/uploads/{upload}/complete", body))
+
+    def _chunks(self, log: Spooled, part_bytes: int) -> dict[int, bytes]:
+        data = log.path.read_bytes() if log.path.exists() else b""
+        if sha256_hex(data) != log.sha256:
+            self._spool.spoil(log)
+            raise DataError(
+                f"log {log.sha256[:12]} changed on this robot's disk; it was set aside and its episode is run again",
+                code="spoiled",
+            )
+        return {i // part_bytes + 1: data[i : i + part_bytes] for i in range(0, len(data), part_bytes)}
