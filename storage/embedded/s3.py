@@ -1,6 +1,6 @@
 """The embedded S3 server: SeaweedFS (`weed mini`) on loopback, with its own random keys.
 
-Traps that this file knows: each port also opens port + 10000; the admin server starts on a fixed port unless given one, even
+`s3_service(home)` is what a stack runs; `weed_command` and `wait_ready` serve whoever runs the server without one. Traps that this file knows: each port also opens port + 10000; the admin server starts on a fixed port unless given one, even
 with its pages off; Unix sockets are left in /tmp; logs go to /tmp unless sent to stderr; telemetry is on by default; the
 filer has no access control, so that everything binds to loopback only; a master that resumes its old state after a kill
 sometimes refuses the volumes for 5 s, so that it starts afresh (volumes report themselves). This module does not speak S3; `storage.objects` does.
@@ -18,10 +18,17 @@ from typing import NamedTuple
 from storage.contracts.errors import UnavailableError
 from storage.embedded import probe
 from storage.embedded.files import create_private
+from storage.embedded.home import Home
+from storage.embedded.service import Health, ServiceSpec
 
 BUCKET = "sim2real"
 PORTS = ("s3", "master", "volume", "filer", "admin")
 GRPC_OFFSET = 10_000
+SERVICE = "s3"
+MIN_FREE_BYTES = 500_000_000
+
+
+_VOLUMES_JOINED = '"DataNodes":[{'  # in the master's topology; until then reads of stored objects fail
 
 
 class S3Keys(NamedTuple):
@@ -92,12 +99,37 @@ def _identities(keys: S3Keys) -> dict[str, object]:
     return {"identities": [{"name": "engine", "credentials": credentials, "actions": actions}]}
 
 
+def identities_path(home: Home) -> Path:
+    return home.path / "s3-identities.json"
+
+
+def s3_service(home: Home, *, min_free_bytes: int = MIN_FREE_BYTES, bucket: str = BUCKET) -> ServiceSpec:
+    """The service `s3` of a stack; its port `s3` is the endpoint. Makes the keys, which `ensure_identities` returns too."""
+    ensure_identities(identities_path(home))
+    ports = {name: f"{{port:{name}}}" for name in PORTS}
+    grpc = {name: f"{{port:{name}+{GRPC_OFFSET}}}" for name in PORTS}
+    return ServiceSpec(
+        name=SERVICE,
+        argv=tuple(weed_command(home.s3_dir, ports, identities_path(home), bucket)),
+        ports=PORTS,
+        health=(
+            Health(http="/healthz", port="s3"),
+            Health(http=f"/buckets/{bucket}/", port="filer"),
+            Health(http="/dir/status", port="master", contains=_VOLUMES_JOINED),
+        ),
+        start_timeout_s=60.0,
+        stop_timeout_s=10.0,
+        scratch=tuple(_socket_paths(ports, grpc)),
+        min_free_bytes=min_free_bytes,
+    )
+
+
 def is_ready(ports: Mapping[str, int], bucket: str = BUCKET) -> bool:
     """Does the gateway answer, has the bucket been made, and have the stored volumes joined (until then reads fail)?"""
     return (
         probe.http_ok(ports["s3"], "/healthz")
         and probe.http_ok(ports["filer"], f"/buckets/{bucket}/")
-        and probe.http_ok(ports["master"], "/dir/status", containing='"DataNodes":[{')
+        and probe.http_ok(ports["master"], "/dir/status", containing=_VOLUMES_JOINED)
     )
 
 
@@ -115,5 +147,9 @@ def endpoint_url(ports: Mapping[str, int]) -> str:
 
 def socket_paths(ports: Mapping[str, int]) -> list[str]:
     """Unix sockets that SeaweedFS leaves behind in /tmp when it is killed, and some of them when it is not."""
-    grpc = [f"/tmp/seaweedfs-{name}-grpc-{ports[name] + GRPC_OFFSET}.sock" for name in PORTS]
-    return [*grpc, f"/tmp/seaweedfs-s3-{ports['s3']}.sock", f"/tmp/seaweedfs-filer-{ports['filer']}.sock"]
+    return _socket_paths(ports, {name: port + GRPC_OFFSET for name, port in ports.items()})
+
+
+def _socket_paths(ports: Mapping[str, int | str], grpc: Mapping[str, int | str]) -> list[str]:
+    local = [f"/tmp/seaweedfs-{name}-{ports[name]}.sock" for name in ("s3", "filer")]
+    return [*local, *(f"/tmp/seaweedfs-{name}-grpc-{grpc[name]}.sock" for name in PORTS)]
