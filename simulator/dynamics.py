@@ -1,0 +1,152 @@
+"""One step of the world in physical units: features in, derivatives integrated, noise added. Shared by training and
+worlds.
+
+The inductive biases are here and are few: quantities with a derivative channel are integrated by the trapezoid rule
+with a learned residual, angles enter as sine and cosine, unit vectors are renormalised, changes are relative to the
+state just reached. Noise is given by the caller; this module draws none.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from simulator import network
+from simulator.frame import Frame
+from simulator.network import Conditioning, Weights
+
+
+class Core(NamedTuple):
+    """State in internal layout: `x` [M, E, B, K], `labels` int64 [M, E, B, Q], `alive` [M, E, B, 1] or None (all
+    alive), `memory` [M, E, B, m], `queue` [M, E, B, taps, J] scaled inputs, oldest first."""
+
+    x: Tensor
+    labels: Tensor
+    alive: Tensor | None
+    memory: Tensor
+    queue: Tensor
+
+
+class Advance(NamedTuple):
+    """`core` with sampled `x`; logits of the next `labels` [M, E, B, Q, L], of dying and appearing [M, E, B, 2],
+    and the scaled reward and termination logit [M, B, 2]."""
+
+    core: Core
+    labels: Tensor
+    life: Tensor
+    task: Tensor
+
+
+def squash(x: Tensor) -> Tensor:
+    """x / sqrt(1 + x²): smooth, within (-1, 1)."""
+    return x * torch.rsqrt(1.0 + x * x)
+
+
+def soft(x: Tensor) -> Tensor:
+    """Near the identity up to 3, within (-6, 6): features of a state far from the data stay bounded."""
+    return 6.0 * squash(x / 6.0)
+
+
+def slot_features(x: Tensor, frame: Frame) -> Tensor:
+    """[M, E, B, 2K]: sine and cosine of angles; scaled value and its saturation (a smooth sign) of everything else."""
+    scaled = (x - frame.center) / frame.scale
+    first = torch.where(frame.angle, torch.sin(x), soft(scaled))
+    second = torch.where(frame.angle, torch.cos(x), squash(5.0 * scaled))
+    return torch.cat([first * frame.present, second * frame.present], dim=-1)
+
+
+def spread(raw: Tensor) -> Tensor:
+    """Standard deviation in step scales from a raw output: exp within (-8, 1), near exp(-3.5) at 0."""
+    return torch.exp(-3.5 + 4.5 * squash(raw / 4.5))
+
+
+def one_hot(labels: Tensor, count: int) -> Tensor:
+    """int64 [..., Q] to float [..., Q * count]."""
+    flat = torch.nn.functional.one_hot(labels.clamp(0, max(0, count - 1)), max(1, count)).to(torch.float32)
+    return flat.flatten(-2)
+
+
+def advance(w: Weights, frame: Frame, core: Core, c: Conditioning, noise: Tensor | None, dt: Tensor | float) -> Advance:
+    """`noise` standard normals [M, E, B, K] or None for the mean; `dt` seconds, a number or [M, 1, B, 1].
+
+    The commands that act are those of the last row of `core.queue`, those before it may still be under way.
+    """
+    shape = frame.structure.shape
+    members, entities, batch, _ = core.x.shape
+    relative = torch.as_tensor(dt / frame.dt, dtype=torch.float32, device=core.x.device)
+    parts = [slot_features(core.x, frame), (core.queue * frame.tap_mask[:, None]).flatten(-2), core.memory]
+    if shape.categories:
+        parts.append(one_hot(core.labels, shape.labels))
+    alive = core.x.new_ones(members, entities, batch, 1) if core.alive is None else core.alive
+    parts += [alive, torch.log(relative).expand(members, entities, batch, 1)]
+    out = network.step(w, torch.cat(parts, dim=-1), c, core.alive, frame.adjacency, shape)
+    x = integrate(frame, core.x, out, noise, relative)
+    if core.alive is not None:
+        x = torch.where(core.alive > 0, x, core.x)
+    gate = torch.sigmoid(out.gate - 1.0)
+    memory = core.memory + relative.clamp(max=1.0) * gate * (torch.tanh(out.candidate) - core.memory)
+    logits = out.labels.view(members, entities, batch, shape.categories, shape.labels)
+    logits = logits.masked_fill(~frame.label_mask, -1e9) if shape.categories else logits
+    task = (out.task * alive).sum(1) / alive.sum(1).clamp_min(1.0)
+    return Advance(core._replace(x=x, memory=memory), logits, out.life, task)
+
+
+def integrate(frame: Frame, x: Tensor, out: network.StepOutput, noise: Tensor | None, relative: Tensor) -> Tensor:
+    """The next x [M, E, B, K]. `relative` is dt over the control period."""
+    pairs = frame.structure.shape.pairs
+    base = frame.step_scale
+    change = relative * out.mean * base
+    if noise is not None:
+        change = change + torch.sqrt(relative) * spread(out.spread) * base * noise
+    moved = x + change * frame.present
+    if pairs:
+        # q' = q + dt (v + v') / 2 + learned residual
+        velocity = 0.5 * relative * frame.dt * (x[..., pairs : 2 * pairs] + moved[..., pairs : 2 * pairs])
+        moved = torch.cat([moved[..., :pairs] + velocity, moved[..., pairs:]], dim=-1)
+    return frame.renormalise(moved)
+
+
+def push(queue: Tensor, inputs: Tensor) -> Tensor:
+    """The queue [M, E, B, taps, J] after scaled `inputs` [M, E, B, J] were sent."""
+    return torch.cat([queue[..., 1:, :], inputs[..., None, :]], dim=-2)
+
+
+def start(
+    w: Weights, frame: Frame, c: Conditioning, history: Tensor, inputs: Tensor, known: Tensor, noise: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """First x [M, E, B, K] and memory from `history` [M, E, B, H + 1, K] (last row: now), scaled `inputs` [M, E, B,
+    H, J] and `known` [M, 1, B, H] (1 where a past row is known). H is `frame.history_rows`."""
+    now = history[..., -1, :]
+    given = torch.cat([slot_features(now, frame), knot_features(frame, history, inputs, known)], dim=-1)
+    slots = frame.structure.shape.slots
+    correction, uncertain, memory = network.filter_history(w, given, c, slots)
+    x = now + correction * frame.step_scale * frame.present
+    if noise is not None:
+        x = x + spread(uncertain) * frame.step_scale * frame.present * noise
+    return frame.renormalise(x), memory
+
+
+def knot_features(frame: Frame, history: Tensor, inputs: Tensor, known: Tensor) -> Tensor:
+    """[M, E, B, knots * (2K + J + 1)]: per knot the scaled change since then, the disagreement of measured and
+    differenced velocity, the input, and whether the knot is known."""
+    shape, stride, pairs = frame.structure.shape, frame.knot_stride, frame.structure.shape.pairs
+    rows = history.shape[-2] - 1
+    index = [rows - stride * (i + 1) for i in range(shape.knots)]
+    age = history.new_tensor([stride * (i + 1) * frame.dt for i in range(shape.knots)])[:, None]
+    now = history[..., -1:, :]
+    delta = history[..., index, :] - now
+    turns = torch.floor((delta + torch.pi) / (2 * torch.pi)) * (2 * torch.pi)
+    delta = torch.where(frame.angle[..., None, :], delta - turns, delta)
+    mask = known[..., index][..., None]
+    used = torch.arange(shape.knots, device=history.device)[:, None] < frame.knots
+    mask = mask * used
+    change = soft(delta / (frame.step_scale[:, :, None] * torch.sqrt(age / frame.dt) + 1e-9) / 2.0)
+    zeros = torch.zeros_like(delta)
+    if pairs:
+        velocity, scale = now[..., pairs : 2 * pairs], frame.scale[:, :, None, pairs : 2 * pairs]
+        mismatch = soft(3.0 * (velocity + delta[..., :pairs] / age) / scale)
+        fine = soft(30.0 * (velocity + delta[..., :pairs] / age) / scale)
+        change = torch.cat([mismatch, change[..., pairs:]], dim=-1)
+        zeros = torch.cat([fine, zeros[..., pairs:]], dim=-1)
+    values = torch.cat([change, zeros, inputs[..., index, :]], dim=-1) * mask
+    return torch.cat([values, mask.expand(*values.shape[:-1], 1)], dim=-1).flatten(-2)

@@ -1,0 +1,115 @@
+"""The learned part of a simulator: shape, configuration, frozen scales per structure, start states and weights. No
+behaviour beyond opening frames; training, worlds and scoring build on it."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simulator import network
+from simulator.config import SimulatorConfig
+from simulator.encoders.registry import encoders
+from simulator.frame import Frame
+from simulator.parameters import Layout, unpack
+from simulator.recording import Recording
+from simulator.scales import Scales, scales_of
+from simulator.structure import Shape, Structure
+from storage.contracts.base import Contract
+from storage.contracts.errors import InputError
+from storage.contracts.robot import RobotSpec
+
+STARTS = 64
+
+
+class Traits(Contract):
+    """What the training data could teach: entities that die or appear, logged rewards, terminations."""
+
+    mortal: bool = False
+    rewarded: bool = False
+    terminates: bool = False
+    reward_center: float = 0.0
+    reward_scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """`theta` [M, P]; `scales` by structure key; `starts` by structure key: first rows of training episodes [n, S]."""
+
+    config: SimulatorConfig
+    shape: Shape
+    traits: Traits
+    theta: Tensor
+    scales: dict[str, Scales]
+    starts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def members(self) -> int:
+        return int(self.theta.shape[0])
+
+    @property
+    def layout(self) -> Layout:
+        return model_layout(self.shape, self.config)
+
+    def weights(self, device: str = "cpu") -> dict[str, Tensor]:
+        return unpack(self.theta.to(device), self.layout)
+
+    def with_theta(self, theta: Tensor) -> "Model":
+        return replace(self, theta=theta)
+
+    def structure(self, spec: RobotSpec) -> Structure:
+        """Raises InputError when the robot does not fit into the model's slots."""
+        needed = Shape.of([spec], history_s=self.config.history_s, delay_s=self.config.delay_s)
+        fitted = needed.model_copy(update={"feature_names": (), "taps": 1, "knots": 1})
+        if not self.shape.covers(fitted):
+            raise InputError(
+                f"robot '{spec.name}' needs {needed.pairs} integrated, {needed.others} other, {needed.inputs} input and "
+                f"{needed.categories} category slots per entity; this simulator has {self.shape.pairs}, {self.shape.others}, "
+                f"{self.shape.inputs} and {self.shape.categories}",
+                remedy="train a simulator with logs of such a robot among its data",
+            )
+        return Structure(spec, self.shape)
+
+    def frame(self, spec: RobotSpec, recording: Recording | None = None, device: str = "cpu") -> Frame:
+        """Scales are the trained ones of equal structures, else those of the specification refined by `recording`."""
+        structure = self.structure(spec)
+        scales = self.scales.get(structure.key)
+        if scales is None:
+            scales = recording_scales(structure, recording)
+        return Frame.of(structure, scales, history_s=self.config.history_s, delay_s=self.config.delay_s, device=device)
+
+
+def model_layout(shape: Shape, config: SimulatorConfig) -> Layout:
+    found = dict(network.layout(shape, config))
+    for encoder in encoders():
+        found |= encoder.layout(shape, config)
+    return found
+
+
+def recording_scales(structure: Structure, recording: Recording | None) -> Scales:
+    """Scales of a structure from its specification and, if given, rows of data."""
+    e, k, j = structure.entities, structure.shape.slots, structure.shape.inputs
+    if recording is None:
+        none = np.zeros((0, e, k))
+        return scales_of(structure, none, none > 0, np.zeros((0, e, j)), none, none > 0)
+    x, valid, dt = recording.x.numpy(), recording.valid.numpy(), recording.dt.numpy()
+    rows = recording.starts(1)
+    delta = (x[rows + 1] - x[rows]).astype(np.float64)
+    delta = np.where(structure.angle, (delta + np.pi) % (2 * np.pi) - np.pi, delta)
+    rates = delta / dt[rows, None, None]
+    return scales_of(structure, x, valid, recording.inputs.numpy(), rates, valid[rows] & valid[rows + 1])
+
+
+def starts_of(recording: Recording) -> np.ndarray:
+    """[n, S] first rows of at most 64 episodes, evenly spread: the learned start distribution."""
+    spec, shape = recording.structure.spec, recording.structure.shape
+    rows = torch.unique(recording.first).numpy()
+    rows = rows[np.linspace(0, len(rows) - 1, min(STARTS, len(rows))).astype(int)]
+    out = np.zeros((len(rows), spec.state_layout.width), dtype=np.float32)
+    out[:, recording.structure.columns] = recording.x.numpy()[rows].reshape(len(rows), -1)[
+        :, recording.structure.column_slot
+    ]
+    if shape.categories:
+        flat = recording.labels.numpy()[rows].reshape(len(rows), -1)
+        out[:, recording.structure.category_columns] = flat[:, recording.structure.category_slot]
+    return out

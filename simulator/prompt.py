@@ -1,0 +1,26 @@
+"""What a simulator is told about a robot: its specification, seconds of its log, operators' notes. All but the
+first optional."""
+
+from dataclasses import dataclass
+
+from storage.contracts.episode import Episode
+from storage.contracts.errors import ContractError
+from storage.contracts.robot import RobotSpec
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """`episodes` are clips of this very robot; their channels must be those of `robot`."""
+
+    robot: RobotSpec
+    episodes: tuple[Episode, ...] = ()
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "episodes", tuple(self.episodes))
+        for episode in self.episodes:
+            if episode.spec.state_layout.columns != self.robot.state_layout.columns:
+                raise ContractError(
+                    f"the prompt's episode of '{episode.robot}' has channels {', '.join(episode.spec.state_layout.columns)}; "
+                    f"robot '{self.robot.name}' has {', '.join(self.robot.state_layout.columns)}"
+                )

@@ -1,0 +1,175 @@
+"""Training rollouts: the model's own sampled predictions over several steps, and the loss on them.
+
+The continuous loss is the fair continuous ranked probability score of the samples (Gneiting and Raftery 2007; fair
+version Ferro 2014), per slot and step, divided by the typical change over as many steps: proper, so the sampled
+trajectories themselves are calibrated. Labels and lives are scored by cross entropy given the logged ones.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from simulator import dynamics, network
+from simulator.config import SimulatorConfig
+from simulator.dynamics import Core
+from simulator.encoders import episode as episode_encoder
+from simulator.encoders.registry import Factors
+from simulator.fleet import Batch, Group
+from simulator.model import Traits
+from simulator.network import Conditioning, Weights
+
+_DISCRETE_WEIGHT = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """Standard normals of one update: `scene` [M, B, Z], `start` [M, E, B, K], `process`, `sensor` [R, M, E, B, K]."""
+
+    scene: Tensor
+    start: Tensor
+    process: Tensor
+    sensor: Tensor
+
+    @classmethod
+    def draw(
+        cls, seed: int, update: int, members: range, scene: int, steps: int, shape: tuple[int, int, int]
+    ) -> "Noise":
+        """`shape` is (E, B, K); a member's numbers depend on (seed, update, member) only."""
+        parts = []
+        for member in members:
+            generator = torch.Generator().manual_seed(((seed * 1_000_003 + update) * 257 + member) % (1 << 62))
+            parts.append(
+                (
+                    torch.randn(shape[1], scene, generator=generator),
+                    torch.randn(shape, generator=generator),
+                    torch.randn(2, steps, *shape, generator=generator),
+                )
+            )
+        both = torch.stack([p[2] for p in parts], dim=2)
+        return cls(torch.stack([p[0] for p in parts]), torch.stack([p[1] for p in parts]), both[0], both[1])
+
+
+def batch_loss(
+    w: Weights, group: Group, batch: Batch, config: SimulatorConfig, traits: Traits, noise: Noise, steps: int
+) -> Tensor:
+    """Loss per member [M]."""
+    recording, frame = group.recording, group.frame
+    samples = config.samples
+    mean, deviation = _scene_posterior(w, group, batch, config)
+    members, size = batch.rows.shape
+    per = size // mean.shape[1]
+    z = mean.repeat_interleave(per, 1).repeat(1, samples, 1)
+    z = z + deviation.repeat_interleave(per, 1).repeat(1, samples, 1) * noise.scene
+    rows = batch.rows.repeat(1, samples)
+    static = group.static[batch.robot].repeat_interleave(per, 1).repeat(1, samples, 1, 1).permute(0, 2, 1, 3)
+    conditioning = network.condition(w, static, z)
+    core = _first_core(w, group, conditioning, rows, batch.kept.repeat(1, samples), noise.start)
+    ahead = batch.rows[..., None] + torch.arange(steps + 1)
+    target = recording.x[ahead].permute(2, 0, 3, 1, 4)
+    seen = recording.valid[ahead].permute(2, 0, 3, 1, 4)
+    inputs = frame.normalise_inputs(recording.inputs[ahead]).permute(2, 0, 3, 1, 4).repeat(1, 1, 1, samples, 1)
+    dt = recording.dt[ahead].permute(2, 0, 1)[:, :, None, :, None].repeat(1, 1, 1, samples, 1)
+    sensor = dynamics.spread(conditioning.sensor) * frame.step_scale * frame.present
+    total = torch.zeros(members)
+    for k in range(steps):
+        core = core._replace(queue=dynamics.push(core.queue, inputs[k]))
+        moved = dynamics.advance(w, frame, core, conditioning, noise.process[k], dt[k])
+        core = moved.core
+        observed = core.x + sensor * noise.sensor[k]
+        error = crps(group, observed, target[k + 1], samples) / group.change[k][:, None]
+        weight = (seen[k + 1] & frame.present).float()
+        total = total + (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1.0)
+        if frame.structure.shape.categories or not group.all_alive or traits.rewarded or traits.terminates:
+            at = rows + k
+            total = total + _DISCRETE_WEIGHT * _discrete(group, traits, moved, at)
+            core = _forced(group, core, at + 1)
+    # KL of the scene posterior to N(0, 1)
+    kl = 0.5 * (mean**2 + deviation**2 - 1.0 - 2.0 * deviation.log()).sum(-1).mean(-1)
+    return total / steps + config.kl_weight * kl
+
+
+def crps(group: Group, observed: Tensor, target: Tensor, samples: int) -> Tensor:
+    """Fair CRPS [M, E, B, K] of `observed` [M, E, samples * B, K] against `target` [M, E, B, K]."""
+    frame = group.frame
+    parts = observed.chunk(samples, dim=2)
+    accuracy = torch.stack([frame.difference(part, target).abs() for part in parts]).mean(0)
+    apart = [frame.difference(parts[i], parts[j]).abs() for i in range(samples) for j in range(i)]
+    return accuracy - 0.5 * torch.stack(apart).mean(0)
+
+
+def _scene_posterior(w: Weights, group: Group, batch: Batch, config: SimulatorConfig) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [M, G, Z] of z given each group's context chunks."""
+    members, groups, count = batch.chunks.shape
+    frame = group.frame
+    x = episode_encoder.chunk_features(group.recording, frame, batch.chunks.flatten(1))
+    static = group.static[batch.robot].repeat_interleave(count, 1).permute(0, 2, 1, 3)
+    factors: Factors = episode_encoder.ENCODER.encode(w, frame, x, static)
+    precision = factors.precision.view(members, groups, count, -1) * batch.used[..., None]
+    mean = factors.mean.view(members, groups, count, -1)
+    total = 1.0 + precision.sum(2)
+    return (precision * mean).sum(2) / total, total.rsqrt()
+
+
+def _first_core(w: Weights, group: Group, c: Conditioning, rows: Tensor, kept: Tensor, noise: Tensor) -> Core:
+    recording, frame = group.recording, group.frame
+    count = frame.history_rows
+    past = rows[..., None] + torch.arange(-count, 1)
+    first = recording.first[rows][..., None]
+    known = (past[..., :-1] >= first) & (torch.arange(count) >= count - kept[..., None])
+    past_known = past[..., :-1] >= first
+    past = torch.maximum(past, first)
+    history = recording.x[past].permute(0, 3, 1, 2, 4)
+    inputs = frame.normalise_inputs(recording.inputs[past[..., :-1]])
+    inputs = torch.where(past_known[..., None, None], inputs, safe_inputs(group)).permute(0, 3, 1, 2, 4)
+    x, memory = dynamics.start(w, frame, c, history, inputs, known[:, None].float(), noise)
+    taps = frame.structure.shape.taps
+    core = Core(x, recording.labels[rows].permute(0, 2, 1, 3), None, memory, inputs[..., -taps:, :])
+    return _forced(group, core, rows)
+
+
+def safe_inputs(group: Group) -> Tensor:
+    """[E, J] scaled: what acts before anything was commanded."""
+    structure = group.frame.structure
+    flat = torch.zeros(structure.entities * structure.shape.inputs)
+    safe = torch.from_numpy(structure.spec.safe).float()
+    flat[torch.from_numpy(structure.input_slot[: len(safe)])] = safe
+    return group.frame.normalise_inputs(flat.view(structure.entities, structure.shape.inputs))
+
+
+def _forced(group: Group, core: Core, rows: Tensor) -> Core:
+    """Labels and lives as logged at `rows` [M, B]; an entity that appears starts from its logged state."""
+    recording = group.recording
+    if group.all_alive and not group.frame.structure.shape.categories:
+        return core
+    labels = recording.labels[rows].permute(0, 2, 1, 3)
+    if group.all_alive:
+        return core._replace(labels=labels)
+    alive = recording.alive[rows].permute(0, 2, 1)[..., None].float()
+    x = core.x if core.alive is None else torch.where(alive > core.alive, recording.x[rows].permute(0, 2, 1, 3), core.x)
+    return core._replace(x=x, labels=labels, alive=alive)
+
+
+def _discrete(group: Group, traits: Traits, moved: dynamics.Advance, rows: Tensor) -> Tensor:
+    """Cross entropies [M] of the labels, lives, termination and the scaled absolute error of the reward after `rows`."""
+    recording = group.recording
+    total = torch.zeros(rows.shape[0])
+    if group.frame.structure.shape.categories:
+        labels = recording.labels[rows + 1].permute(0, 2, 1, 3)
+        seen = recording.labels_valid[rows + 1].permute(0, 2, 1, 3).float()
+        seen = seen * torch.from_numpy(group.frame.structure.label_count > 0)[:, None]
+        loss = cross_entropy(moved.labels.flatten(0, -2), labels.flatten(), reduction="none").view(labels.shape)
+        total = total + (loss * seen).sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp_min(1.0)
+    if not group.all_alive:
+        now, then = recording.alive[rows].permute(0, 2, 1), recording.alive[rows + 1].permute(0, 2, 1)
+        logits = torch.where(now, moved.life[..., 0], moved.life[..., 1])
+        total = total + binary_cross_entropy_with_logits(logits, (now != then).float(), reduction="none").mean((1, 2))
+    if traits.rewarded:
+        reward = recording.reward[rows]
+        error = (moved.task[..., 0] - (reward.nan_to_num() - traits.reward_center) / traits.reward_scale).abs()
+        total = total + (error * reward.isfinite()).mean(1)
+    if traits.terminates:
+        ended = recording.terminated[rows].float()
+        total = total + binary_cross_entropy_with_logits(moved.task[..., 1], ended, reduction="none").mean(1)
+    return total

@@ -1,0 +1,210 @@
+"""Trains an ensemble on the multi-step predictions of its own members.
+
+Deterministic: batches and noise are functions of (seed, update, member), so a killed training that goes on from its
+checkpoint ends with the same bits, and members trained apart equal members trained together up to matrix product
+rounding. It does not read files of episodes and does not score.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simulator import checkpoint as checkpoints
+from simulator.config import SimulatorConfig
+from simulator.fleet import Group, draw, make_groups
+from simulator.model import Model, Traits, model_layout, recording_scales, starts_of
+from simulator.parameters import initialise, unpack
+from simulator.recording import Recording
+from simulator.rollout import Noise, batch_loss
+from simulator.scales import Scales
+from simulator.simulator import Simulator
+from simulator.structure import Shape, Structure
+from storage.contracts.canonical import digest_of
+from storage.contracts.episode import Episode
+from storage.contracts.errors import DataError, InputError
+
+Progress = Callable[[float, str], None]
+_CLIP = 1.0
+_WARM_UP = 40
+
+
+def train_simulator(
+    episodes: Sequence[Episode],
+    config: SimulatorConfig,
+    *,
+    parent: Simulator | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    members: range | None = None,
+) -> Simulator:
+    """A simulator of the robots in `episodes`, which may be of many kinds.
+
+    With a `parent` whose slots suffice, training starts from its weights and frozen scales and makes
+    `warm_updates`. `members` trains only those members of the ensemble (for workers). Raises InputError without
+    episodes, DataError when they are all too short, ConflictError when `checkpoint` belongs to another training.
+    """
+    if not episodes:
+        raise InputError("no episodes to train on", remedy="import logs first, or widen the query")
+    chosen = members or range(config.members)
+    model = _first_model(episodes, config, parent, chosen)
+    warm = parent is not None and model.theta.shape == parent.model.theta[chosen.start : chosen.stop].shape
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        theta = _optimise(
+            episodes, model, config, warm, chosen, checkpoint, _key(episodes, config, parent, chosen), progress
+        )
+    finally:
+        torch.set_num_threads(threads)
+    specs = {e.spec.digest: e.spec for e in episodes} | ({} if parent is None else {s.digest: s for s in parent.specs})
+    return Simulator(model.with_theta(theta), tuple(specs[d] for d in sorted(specs)))
+
+
+def _key(episodes: Sequence[Episode], config: SimulatorConfig, parent: Simulator | None, members: range) -> str:
+    data = [
+        [e.robot, e.spec.digest, e.provenance.raw_sha256, e.provenance.part, e.steps, float(np.nansum(e.state))]
+        for e in episodes
+    ]
+    return digest_of([config, data, None if parent is None else parent.digest, list(members)])
+
+
+def _first_model(
+    episodes: Sequence[Episode], config: SimulatorConfig, parent: Simulator | None, members: range
+) -> Model:
+    specs = {e.spec.digest: e.spec for e in episodes}
+    shape = Shape.of([specs[d] for d in sorted(specs)], history_s=config.history_s, delay_s=config.delay_s)
+    inherited = None
+    if parent is not None and parent.model.shape.covers(shape) and _alike(parent.model.config, config):
+        shape, inherited = parent.model.shape, parent.model
+    scales: dict[str, Scales] = dict(inherited.scales) if inherited is not None else {}
+    starts: dict[str, np.ndarray] = dict(inherited.starts) if inherited is not None else {}
+    by_key: dict[str, tuple[Structure, list[Episode]]] = {}
+    for episode in episodes:
+        structure = Structure(episode.spec, shape)
+        by_key.setdefault(structure.key, (structure, []))[1].append(episode)
+    for key, (structure, found) in by_key.items():
+        recording = Recording.of(found, structure)
+        fresh = recording_scales(structure, recording)
+        if key not in scales or not scales[key].close_to(fresh):
+            scales[key] = fresh
+        starts[key] = starts_of(recording)
+    if inherited is not None:
+        theta = inherited.theta[members.start : members.stop].clone()
+    else:
+        theta = initialise(model_layout(shape, config), config.seed, members)
+    return Model(config, shape, _traits(episodes, inherited), theta, scales, starts)
+
+
+def _alike(a: SimulatorConfig, b: SimulatorConfig) -> bool:
+    names = ("members", "width", "messages", "memory", "scene", "history_s", "delay_s")
+    return all(getattr(a, name) == getattr(b, name) for name in names)
+
+
+def _traits(episodes: Sequence[Episode], inherited: Model | None) -> Traits:
+    old = inherited.traits if inherited is not None else Traits()
+    rewards = np.concatenate([e.reward for e in episodes])
+    rewards = rewards[np.isfinite(rewards)]
+    return Traits(
+        mortal=old.mortal or not all(e.alive.all() for e in episodes),
+        rewarded=old.rewarded or len(rewards) > 0,
+        terminates=old.terminates or any(e.terminated for e in episodes),
+        reward_center=old.reward_center if old.rewarded or not len(rewards) else float(np.median(rewards)),
+        reward_scale=old.reward_scale if old.rewarded or not len(rewards) else max(1e-6, float(rewards.std())),
+    )
+
+
+@dataclass
+class _Optimiser:
+    """AdamW on one matrix (Loshchilov and Hutter 2019) with an average of the weights. Rows are members, clipped
+    apart."""
+
+    theta: Tensor
+    first: Tensor
+    second: Tensor
+    average: Tensor
+
+    @classmethod
+    def of(cls, theta: Tensor) -> "_Optimiser":
+        return cls(theta, torch.zeros_like(theta), torch.zeros_like(theta), theta.clone())
+
+    def update(self, gradient: Tensor, step: int, rate: float, config: SimulatorConfig) -> None:
+        norm = gradient.norm(dim=1, keepdim=True)
+        gradient = torch.where(norm.isfinite(), gradient * (_CLIP / norm.clamp_min(_CLIP)), torch.zeros_like(gradient))
+        self.first.lerp_(gradient, 0.1)
+        self.second.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
+        denominator = (self.second / (1 - 0.99 ** (step + 1))).sqrt_().add_(1e-8)
+        self.theta = (
+            self.theta * (1 - rate * config.weight_decay) - rate / (1 - 0.9 ** (step + 1)) * self.first / denominator
+        )
+        decay = min(config.average, (1 + step) / (10 + step))
+        self.average.lerp_(self.theta, 1 - decay)
+
+
+def _optimise(
+    episodes: Sequence[Episode], model: Model, config: SimulatorConfig, warm: bool, members: range, checkpoint: Path | None,
+    key: str, progress: Progress | None,
+) -> Tensor:  # fmt: skip
+    lengths = config.stages(warm)
+    groups = make_groups(episodes, model, max(lengths))
+    state, begin = _Optimiser.of(model.theta), 0
+    if checkpoint is not None and (found := checkpoints.load(checkpoint, key=key)) is not None:
+        state, begin = _Optimiser(**found[0]), found[1]
+    peak = config.warm_learning_rate if warm else config.learning_rate
+    for update in range(begin, len(lengths)):
+        rate = peak * min(1.0, (update + 1) / _WARM_UP) * _cosine(update / len(lengths))
+        loss = _one_update(groups, model, config, state, members, update, lengths[update], rate)
+        done = update + 1
+        if checkpoint is not None and (done % config.checkpoint_every == 0 or done == len(lengths)):
+            checkpoints.save(checkpoint, vars(state), key=key, update=done)
+        if progress is not None and (done % 20 == 0 or done == len(lengths)):
+            progress(done / len(lengths), f"update {done}/{len(lengths)}, {lengths[update]} steps, loss {loss:.3f}")
+    if not state.average.isfinite().all():
+        raise DataError("training diverged: weights are not finite", code="diverged", remedy="lower learning_rate")
+    return state.average
+
+
+def _cosine(share: float) -> float:
+    return 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _one_update(
+    groups: list[Group],
+    model: Model,
+    config: SimulatorConfig,
+    state: _Optimiser,
+    members: range,
+    update: int,
+    steps: int,
+    rate: float,
+) -> float:
+    group = _choose(groups, config, update)
+    steps = _feasible(group, steps)
+    batch = draw(group, config, update, members, steps)
+    frame = group.frame
+    size = (frame.structure.entities, batch.rows.shape[1] * config.samples, model.shape.slots)
+    noise = Noise.draw(config.seed, update, members, config.scene, steps, size)
+    theta = state.theta.detach().requires_grad_()
+    loss = batch_loss(unpack(theta, model.layout), group, batch, config, model.traits, noise, steps)
+    (gradient,) = torch.autograd.grad(loss.sum(), theta)
+    with torch.no_grad():
+        state.theta = theta.detach()
+        state.update(gradient, update, rate, config)
+    return float(loss.detach().mean())
+
+
+def _choose(groups: list[Group], config: SimulatorConfig, update: int) -> Group:
+    """Structures in proportion to the square root of their rows, the same for all members."""
+    weights = np.sqrt([len(g.recording.starts(1)) for g in groups])
+    index = np.random.default_rng([config.seed, update, 1 << 20]).choice(len(groups), p=weights / weights.sum())
+    return groups[int(index)]
+
+
+def _feasible(group: Group, steps: int) -> int:
+    """The longest rollout up to `steps` that the data of this group has."""
+    longest = int((group.recording.last - torch.arange(group.recording.rows)).max())
+    return min(steps, longest)
