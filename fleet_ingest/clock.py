@@ -56,11 +56,16 @@ def to_ns(values: np.ndarray, unit: str, column: str) -> np.ndarray:
     return np.where(finite, ns, missing)
 
 
+def named_unit(column: str) -> str | None:
+    """The unit that a time column's name ends in: `t_ms`, `time [s]`."""
+    ending = re.split(r"[_\s\[\](){}.]+", column.strip(" ])}").lower())[-1]
+    return _SUFFIX[ending] if ending in _SUFFIX and ending != column.lower() else None
+
+
 def guess_unit(values: np.ndarray, column: str) -> str:
     """The unit of a time column: by its name's ending, else by the size of dates since 1970, else by the usual step."""
-    ending = re.split(r"[_\s\[\](){}.]+", column.strip(" ])}").lower())[-1]
-    if ending in _SUFFIX and ending != column.lower():
-        return _SUFFIX[ending]
+    if (named := named_unit(column)) is not None:
+        return named
     numbers = values[np.isfinite(values)].astype(np.float64)
     largest = float(np.abs(numbers).max(initial=0.0))
     for name, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):

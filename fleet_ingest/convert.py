@@ -62,9 +62,7 @@ def convert_log(
         DataError: `missing_column`, `missing_time`, `not_numbers`, `time_unit`, `too_short`, `nothing_measured` ...
         ContractError: the path does not name the robot as the mapping says.
     """
-    serial, tags, notes, distrusted = (
-        mapping.facts_of(path) if robot is None or path else (robot, dict(mapping.tags), (), frozenset[str]())
-    )
+    serial, tags, notes, distrusted = mapping.facts_of(path, robot=robot)
     runs, flags = _runs(raw, mapping, distrusted)
     period_ns = clock.median_period_ns([run.base_ns for run in runs], mapping.time.column or "time")
     if mapping.time.rate_hz is None:

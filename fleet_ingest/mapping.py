@@ -197,6 +197,7 @@ class Mapping(Contract):
         default=None, gt=0, description="a longer pause splits; left out: 10 periods, at least 0.1 s"
     )
     min_duration_s: float = Field(default=0.2, ge=0, description="shorter pieces are left out and counted")
+    salvage: bool = Field(default=False, description="use the readable part of a file that is cut off or damaged")
     channels: tuple[ChannelMap, ...] = Field(min_length=1)
     entities: tuple[Entity, ...] = ()
     tags: dict[str, str] = Field(default={}, description="facts about each episode; may use {parts} of the path")
@@ -251,7 +252,15 @@ class Mapping(Contract):
 
     def at_rate(self, rate_hz: float) -> "Mapping":
         """This mapping with its rate fixed."""
-        return self.model_copy(update={"rate_hz": rate_hz})
+        return self._with(rate_hz=rate_hz)
+
+    def with_notes(self, notes: str) -> "Mapping":
+        """This mapping with an operator's words added to its notes."""
+        return self._with(notes=f"{self.notes}\n{notes}".strip()) if notes.strip() else self
+
+    def _with(self, **fields: Any) -> "Mapping":
+        """A changed copy. `model_copy` would carry the cached digest over."""
+        return Mapping.model_validate({**{name: getattr(self, name) for name in Mapping.model_fields}, **fields})
 
     @property
     def wanted_columns(self) -> tuple[str, ...]:
@@ -261,14 +270,17 @@ class Mapping(Contract):
         extra = (self.time.column, self.time.nanoseconds_column, self.robot_column, self.episode_column)
         return tuple(dict.fromkeys([*names, *(name for name in extra if name)]))
 
-    def facts_of(self, path: str) -> tuple[str, dict[str, str], tuple[str, ...], frozenset[str]]:
+    def facts_of(
+        self, path: str, *, robot: str | None = None
+    ) -> tuple[str, dict[str, str], tuple[str, ...], frozenset[str]]:
         """(serial name, tags, notes, channels not to be trusted) of the log at `path`.
 
-        Raises ContractError when the path does not fit the pattern and the serial name needs it.
+        `robot` is the serial name where it is known. Raises ContractError when the path does not fit the pattern and the
+        serial name needs it.
         """
         parts = PathPattern(self.path).match(path) if self.path else {}
         needed = placeholders(self.robot or "")
-        if parts is None and needed:
+        if parts is None and needed and robot is None:
             raise ContractError(
                 f"the path '{path}' does not fit the mapping's pattern '{self.path}', which names the robot"
             )
@@ -280,7 +292,8 @@ class Mapping(Contract):
                 tags |= rule.tags
                 notes += [rule.note] if rule.note else []
                 distrusted |= set(rule.without)
-        return (self.robot or self.name).format_map(parts), tags, tuple(notes), frozenset(distrusted)
+        serial = robot if robot is not None else (self.robot or self.name).format_map(parts)
+        return serial, tags, tuple(notes), frozenset(distrusted)
 
     @property
     def discrete(self) -> frozenset[str]:

@@ -76,13 +76,15 @@ def find_dialect(name: str, text: str, options: CsvOptions) -> Dialect:
     if not any(line.strip() for line in body):
         raise DataError(f"'{name}' has no rows", code="empty")
     separator = options.separator or _separator(body)
-    rows = [_split(line, separator) for line in body if line.strip()]
+    rows = [split_fields(line, separator) for line in body if line.strip()]
     width = Counter(len(row) for row in rows).most_common(1)[0][0]
     _check_separator(name, rows, separator, width)
-    skipped = next((i for i, line in enumerate(body[:_PREAMBLE_LINES]) if len(_split(line, separator)) == width), 0)
+    skipped = next(
+        (i for i, line in enumerate(body[:_PREAMBLE_LINES]) if len(split_fields(line, separator)) == width), 0
+    )
     _check_header(name, body[skipped - 1] if skipped else "", body[skipped], separator, options)
     body = body[skipped:]
-    rows = [_split(line, separator) for line in body if line.strip()]
+    rows = [split_fields(line, separator) for line in body if line.strip()]
     if options.names and len(options.names) != width:
         raise DataError(
             f"'csv: names' has {len(options.names)} names, the rows of '{name}' have {width} fields", code="ragged"
@@ -116,7 +118,7 @@ def _with_header(
 
 def _check_header(name: str, before: str, first: str, separator: str, options: CsvOptions) -> None:
     """A header with another number of names than the rows have fields is refused: which ones are absent nobody can tell."""
-    header, row = _split(before, separator), _split(first, separator)
+    header, row = split_fields(before, separator), split_fields(first, separator)
     words = len(header) > 1 and not any(is_number(field) for field in header)
     if words and any(is_number(field) for field in row) and not options.names:
         raise DataError(
@@ -131,11 +133,12 @@ def _commented_names(comments: list[str], separator: str, width: int, options: C
     """The last comment line, when it names as many columns as there are: how numpy.savetxt writes a header."""
     if not comments or options.header is not None:
         return None
-    fields = _split(comments[-1].lstrip(options.comment).strip(), separator)
+    fields = split_fields(comments[-1].lstrip(options.comment).strip(), separator)
     return fields if len(fields) == width and width > 1 else None
 
 
-def _split(line: str, separator: str) -> list[str]:
+def split_fields(line: str, separator: str) -> list[str]:
+    """The fields of one line."""
     if separator == " ":
         return line.split()
     try:
@@ -148,7 +151,7 @@ def _separator(lines: list[str]) -> str:
     """The separator that cuts most lines into the same number of fields, two or more."""
     best, best_score = ",", 0.0
     for candidate in _SEPARATORS:
-        counts = Counter(len(_split(line, candidate)) for line in lines if line.strip())
+        counts = Counter(len(split_fields(line, candidate)) for line in lines if line.strip())
         width, share = max(counts.items(), key=lambda item: (item[1], item[0]))
         score = share / sum(counts.values())
         if width > 1 and score > best_score + 1e-9 and score > 0.5:

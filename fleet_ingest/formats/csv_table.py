@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from fleet_ingest.formats.arrow import to_series
-from fleet_ingest.formats.csv_dialect import MISSING, CsvOptions, Dialect, find_dialect, find_encoding
+from fleet_ingest.formats.csv_dialect import MISSING, CsvOptions, Dialect, find_dialect, find_encoding, split_fields
 from fleet_ingest.formats.rawlog import Limits, RawLog, too_large
 from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError, InputError
@@ -45,7 +45,23 @@ def read_csv(path: Path, *, columns: Collection[str] | None, options: CsvOptions
             series[name] = found
     units = {f"unit:{name}": unit.strip(" []()") for name, unit in zip(dialect.names, dialect.units, strict=False)}
     facts = {"separator": dialect.separator, "decimal": dialect.decimal, "encoding": encoding, **units}
-    return RawLog("csv", series, dialect.names, facts, _salvage(path, ragged, table.num_rows))
+    cut = _cut_off(path, dialect, encoding)
+    flags = _salvage(path, ragged[:-1] if cut else ragged, table.num_rows)
+    return RawLog("csv", series, dialect.names, facts, (*flags, *cut))
+
+
+def _cut_off(path: Path, dialect: Dialect, encoding: str) -> tuple[QualityFlag, ...]:
+    """A flag `truncated` when the last row has no end of line and too few fields."""
+    if encoding == "utf-16":
+        return ()
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - (1 << 16)))
+        tail = file.read()
+    last = split_fields(tail.rsplit(b"\n", 1)[-1].decode(encoding, errors="replace").strip("\r"), dialect.separator)
+    if tail.endswith((b"\n", b"\r")) or not last or len(last) >= len(dialect.names):
+        return ()
+    detail = f"'{path.name}' is cut off: its last row has {len(last)} of {len(dialect.names)} fields and no end of line"
+    return (QualityFlag(code="truncated", detail=detail),)
 
 
 def _decode(path: Path, head: bytes, encoding: str) -> str:

@@ -1,0 +1,240 @@
+"""Takes logs in: bytes into the object store, then episodes, then rows in the catalog; each file by itself.
+
+Every step is keyed by content (raw log, mapping, converter version), so that the same file twice gives the same rows, and a
+run that was killed between any two steps is repaired by running it again. A file that cannot be read is kept and recorded
+as quarantined with its reason. This module decides nothing about training; the split follows from the raw log's digest.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fleet_ingest.convert import safe_serial
+from fleet_ingest.formats.read import detect_format
+from fleet_ingest.mapping import Mapping
+from fleet_ingest.reading import converter_of
+from fleet_ingest.validate import Sandbox, Verdict
+from storage.codecs.episodes import decode_episode
+from storage.contracts.dataset import split_of
+from storage.contracts.episode import Episode, Provenance, QualityFlag
+from storage.contracts.errors import DataError, InputError, UnknownName
+
+Progress = Callable[[float, str], None]
+ACCEPTED, SALVAGED, QUARANTINED = "accepted", "salvaged", "quarantined"
+UNKNOWN_ROBOT = "unknown"
+
+
+class Store(Protocol):
+    """What is needed of `storage.objects.ObjectStore`."""
+
+    def put_bytes(self, data: bytes) -> str: ...
+    def put_file(self, path: Path) -> str: ...
+    def get_bytes(self, sha256: str) -> bytes: ...
+    def download(self, sha256: str, path: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What became of one file. `code` and `detail` say why when it was not accepted; `episodes` are digests.
+
+    `known` is True when all of it was there already.
+    """
+
+    path: str
+    robot: str
+    upload_id: int | None
+    raw_sha256: str
+    state: str
+    code: str = ""
+    detail: str = ""
+    remedy: str = ""
+    episodes: tuple[str, ...] = ()
+    duration_s: float = 0.0
+    gaps: int = 0
+    flags: tuple[QualityFlag, ...] = ()
+    known: bool = False
+
+
+def ingest_file(
+    path: Path,
+    *,
+    store: Store,
+    catalog: Any,
+    mapping: Mapping | None = None,
+    robot: str | None = None,
+    assignment: str | None = None,
+    sandbox: Sandbox | None = None,
+) -> IngestResult:
+    """Takes in the log at `path`. Without a mapping it must be a log of our own robots. `robot` overrides the mapping's.
+
+    Raises InputError when there is no such file, no mapping for it, or its path does not name the robot; nothing was stored
+    then. Bad files raise nothing: their result says `quarantined`.
+    """
+    detect = path.absolute()
+    if not detect.is_file():
+        raise InputError(f"no such file: {path}")
+    with _borrowed(sandbox) as child, tempfile.TemporaryDirectory(prefix="ingest-") as work:
+        sha256 = store.put_file(detect)
+        job = _Job(store, catalog, mapping, robot, assignment, None)
+        return job.run(detect, sha256, detect.as_posix(), child, Path(work))
+
+
+def ingest_object(
+    sha256: str,
+    *,
+    store: Store,
+    catalog: Any,
+    name: str = "",
+    mapping: Mapping | None = None,
+    robot: str | None = None,
+    assignment: str | None = None,
+    upload_id: int | None = None,
+    sandbox: Sandbox | None = None,
+) -> IngestResult:
+    """Takes in a log whose bytes are in the store already; `name` is its file name. `upload_id` is the row that waits for it.
+
+    Raises UnknownName when there is no such object.
+    """
+    with _borrowed(sandbox) as child, tempfile.TemporaryDirectory(prefix="ingest-") as work:
+        local = Path(work) / "raw"
+        store.download(sha256, local)
+        job = _Job(store, catalog, mapping, robot, assignment, upload_id)
+        return job.run(local, sha256, name or sha256, child, Path(work))
+
+
+class _borrowed:
+    """The given sandbox, left open; or one of our own, closed at the end."""
+
+    def __init__(self, sandbox: Sandbox | None) -> None:
+        self._own = sandbox is None
+        self._sandbox = sandbox or Sandbox()
+
+    def __enter__(self) -> Sandbox:
+        return self._sandbox
+
+    def __exit__(self, *error: object) -> None:
+        if self._own:
+            self._sandbox.close()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One file on its way in."""
+
+    store: Store
+    catalog: Any
+    mapping: Mapping | None
+    robot: str | None
+    assignment: str | None
+    upload_id: int | None
+
+    def run(self, local: Path, sha256: str, name: str, child: Sandbox, work: Path) -> IngestResult:
+        serial = self._serial(name)
+        if serial is not None and (known := self._known(serial, sha256, name)) is not None:
+            return known
+        if self.mapping is not None:
+            self.store.put_bytes(self.mapping.to_json())
+        verdict = child.read(local, self.mapping, raw_sha256=sha256, out=work, logical_path=name, robot=self.robot)
+        if verdict.user_error:
+            raise InputError(verdict.detail, remedy=verdict.remedy)
+        blobs = [path.read_bytes() for path in verdict.episodes]
+        episodes = [(self.store.put_bytes(blob), decode_episode(blob)) for blob in blobs]
+        serial = episodes[0][1].robot if episodes else serial or UNKNOWN_ROBOT
+        return self._record(serial, local, sha256, name, verdict, episodes)
+
+    def _serial(self, name: str) -> str | None:
+        """The serial name as far as it is known before reading."""
+        if self.robot is not None:
+            return safe_serial(self.robot)
+        if self.mapping is None or self.mapping.robot_column is not None:
+            return None
+        return safe_serial(self.mapping.facts_of(name)[0])
+
+    def _known(self, serial: str, sha256: str, name: str) -> IngestResult | None:
+        """The result of an earlier run with the same bytes, mapping and converter, if it finished."""
+        rows = (
+            [row for row in self.catalog.uploads.list(robot=serial) if row.sha256 == sha256]
+            if self._has(serial)
+            else []
+        )
+        row = next((row for row in rows if row.state in (ACCEPTED, SALVAGED)), None)
+        if row is None or (self.upload_id is not None and row.id != self.upload_id):
+            return None
+        found = self.catalog.episodes.find(upload_ids=[row.id])
+        wanted = (None if self.mapping is None else self.mapping.digest, converter_of(self.mapping))
+        made = [e for e in found if _made_by(decode_episode(self.store.get_bytes(e.sha256)).provenance) == wanted]
+        if not made or len(made) != len(found):
+            return None
+        return IngestResult(
+            path=name, robot=serial, upload_id=row.id, raw_sha256=sha256, state=row.state, code=row.reason_code or "",
+            detail=row.detail, episodes=tuple(e.sha256 for e in made), duration_s=sum(e.duration_s for e in made), known=True,
+        )  # fmt: skip
+
+    def _has(self, serial: str) -> bool:
+        try:
+            self.catalog.robots.get(serial)
+        except UnknownName:
+            return False
+        return True
+
+    def _record(
+        self, serial: str, local: Path, sha256: str, name: str, verdict: Verdict, episodes: list[tuple[str, Episode]]
+    ) -> IngestResult:
+        self._register(serial, verdict, [episode for _, episode in episodes])
+        digest = None if self.mapping is None else self.mapping.digest
+        upload = (
+            self.upload_id
+            or self.catalog.uploads.begin(
+                serial,
+                sha256,
+                local.stat().st_size,
+                _format(local, self.mapping),
+                f"{serial}:{sha256}",
+                digest,
+                self.assignment,
+            ).id
+        )
+        split = split_of(sha256)
+        for key, episode in episodes:
+            self.catalog.episodes.add(key, episode, upload_id=upload, split=split)
+        keys = tuple(key for key, _ in episodes)
+        detail = verdict.detail + (f" {verdict.remedy}" if verdict.remedy else "")
+        self.catalog.uploads.finish(
+            upload, verdict.state, reason_code=verdict.code or None, detail=detail, episodes=list(keys)
+        )
+        return IngestResult(
+            path=name, robot=serial, upload_id=upload, raw_sha256=sha256, state=verdict.state, code=verdict.code,
+            detail=verdict.detail, remedy=verdict.remedy, episodes=keys, gaps=verdict.gaps, flags=verdict.flags,
+            duration_s=sum(episode.duration_s for _, episode in episodes),
+        )  # fmt: skip
+
+    def _register(self, serial: str, verdict: Verdict, episodes: list[Episode]) -> None:
+        """Rows for the robots of the episodes; a file without any gets its robot a row only where there is none."""
+        for robot, spec in {episode.robot: episode.spec for episode in episodes}.items():
+            self.catalog.robots.register(robot, spec)
+        if not episodes and not self._has(serial):
+            self.catalog.robots.register(serial, self._nominal_spec())
+
+    def _nominal_spec(self) -> Any:
+        if self.mapping is None:
+            return _UNKNOWN.spec_at(1.0)
+        mapping = self.mapping
+        return mapping.spec_at(mapping.rate_hz or mapping.nominal_rate_hz or mapping.time.rate_hz or 100.0)
+
+
+_UNKNOWN = Mapping.model_validate(
+    {"name": "unknown", "channels": [{"column": "unknown", "name": "unknown", "kind": "scalar"}]}
+)
+
+
+def _made_by(provenance: Provenance) -> tuple[str | None, str]:
+    return provenance.mapping_sha256, provenance.converter
+
+
+def _format(path: Path, mapping: Mapping | None) -> str:
+    try:
+        return detect_format(path)
+    except DataError:
+        return (mapping.format if mapping is not None else None) or "unknown"
