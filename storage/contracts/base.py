@@ -1,7 +1,8 @@
 """The base of every contract model: frozen, strict about unknown fields, with a digest of its content."""
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,6 +23,11 @@ class Contract(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 64 hex digits."""
         return sha256_hex(self.to_json())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A validated copy with other values for some fields. Cached values (`digest`, layouts) are not carried over."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**values | dict(update or {}))
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
