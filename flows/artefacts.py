@@ -8,6 +8,7 @@ from storage.codecs.episodes import decode_episode
 from storage.contracts.bundles import PolicyManifest, SimulatorManifest
 from storage.contracts.dataset import DatasetManifest, EpisodeRef
 from storage.contracts.episode import Episode
+from storage.contracts.figures import Scorecard
 
 SimulatorParts = tuple[SimulatorManifest, dict[str, bytes]]
 
@@ -51,3 +52,8 @@ def load_episodes(engine: Engine, digests: Sequence[str]) -> list[Episode]:
 
 def load_refs(engine: Engine, refs: Sequence[EpisodeRef]) -> list[Episode]:
     return load_episodes(engine, [ref.sha256 for ref in refs])
+
+
+def store_scorecard(engine: Engine, card: Scorecard, name: str) -> None:
+    engine.store.put_bytes(card.to_json())
+    engine.catalog.artefacts.add("scorecard", card.digest, card.to_json(), name=name, parents=[card.simulator])

@@ -63,15 +63,15 @@ def run_campaign(engine: Engine, opened: Opened, show: Show, on_iteration: Calla
         collected = [first]
         for index in range(opened.iterations):
             record = show.iteration(index, partial(run_iteration, ctx, index, held_out, collected, records[-1] if records else {}))
-            engine.catalog.campaigns.record_iteration(ctx.campaign, index, record)
-            show.report(f"{opened.row.name}-iteration-{index}", iteration_markdown(record, opened.config.robot))
+            engine.catalog.iterations.record(ctx.campaign, index, record)
+            show.report(f"{opened.row.id}-iteration-{index}", iteration_markdown(record, opened.config.robot))
             collected.append(record["rollout"])
             records.append(record)
             on_iteration(record)
     finally:
         stop_fleet(engine, fleet)
     result: Result = {
-        "campaign": opened.row.name,
+        "campaign": opened.row.id,
         "iterations": [public(record) for record in records],
         "oracle_return": fleet.oracle_return,
         "random_return": first["real_return"]["mean"],
@@ -81,8 +81,8 @@ def run_campaign(engine: Engine, opened: Opened, show: Show, on_iteration: Calla
 
 
 def public(record: Result) -> Result:
-    """The record without the list of logs, for printing."""
-    return {key: value for key, value in record.items() if key != "rollout"}
+    """The record without the lists of logs, for printing."""
+    return {key: value for key, value in record.items() if key not in ("rollout", "prompts")}
 
 
 def prepare(ctx: Context) -> tuple[DatasetManifest, Result]:
@@ -125,10 +125,11 @@ def run_iteration(ctx: Context, index: int, held_out: DatasetManifest, collected
     dataset = dataset_of(ctx, [digest for result in collected for digest in result["episodes"]], held_out)
     trained = train_simulator_step(ctx, index, dataset, previous.get("simulator"))
     simulator = trained["simulator"]
-    fixed = score_step(ctx, index, simulator, "held-out", [e.sha256 for e in held_out.episodes], held_out)
-    policy = train_policy_step(ctx, index, simulator, prompts_from(ctx, collected), previous.get("policy"))
+    prompts = prompts_from(ctx, collected)
+    fixed = score_step(ctx, index, simulator, "held-out", [e.sha256 for e in held_out.episodes], held_out, prompts)
+    policy = train_policy_step(ctx, index, simulator, prompts, previous.get("policy"))
     rollout = rollout_step(ctx, index, policy["policy"])
-    new = score_step(ctx, index, simulator, "new", rollout["episodes"], held_out)
+    new = score_step(ctx, index, simulator, "new", rollout["episodes"], held_out, prompts)
     walls = {"train simulator": trained, "score": fixed, "train policy": policy, "robots": rollout, "score new logs": new}
     return {
         "iteration": index,
@@ -147,5 +148,6 @@ def run_iteration(ctx: Context, index: int, held_out: DatasetManifest, collected
         "policy": policy["policy"],
         "dataset": dataset.digest,
         "scorecards": {"held_out": fixed["scorecard"], "new": new["scorecard"]},
+        "prompts": prompts,
         "rollout": rollout,
     }

@@ -95,12 +95,12 @@ def collect(
     return [episode for row in rows for episode in engine.catalog.episodes.find(assignment=row.id)]
 
 
-def _wait(engine: Engine, ids: Sequence[str], robots: Sequence[str], progress: Progress) -> None:
+def _wait(engine: Engine, ids: Sequence[int], robots: Sequence[str], progress: Progress) -> None:
     open_ids = dict(zip(ids, robots, strict=True))
     last_change, last_count = time.monotonic(), -1
     while open_ids:
         for identifier in list(open_ids):
-            if engine.catalog.assignments.get(identifier).state == "complete":
+            if engine.catalog.assignments.get(identifier).state == "done":
                 del open_ids[identifier]
         count = sum(len(engine.catalog.episodes.find(assignment=i)) for i in ids)
         progress(1 - len(open_ids) / len(ids), f"{count} logs of {len(ids)} robots")

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from flows.settings import Settings
+from flows.status import has_catalog
 from storage.catalog.catalog import Catalog
 from storage.contracts.errors import Sim2RealError
 from storage.embedded.home import Home
@@ -58,7 +59,7 @@ def _shell() -> Finding:
 
 
 def _catalog(settings: Settings, home: Home) -> Finding:
-    if settings.catalog_url is None and not home.has_catalog:
+    if settings.catalog_url is None and not has_catalog(home):
         return Finding("catalog", f"none yet at {home.path}", True)
     try:
         Catalog.open(settings.catalog_url or home.catalog_url).close()

@@ -14,7 +14,7 @@ from flows.services import Need, api_service, first_services, s3_config
 from flows.settings import Settings
 from storage.catalog.catalog import Catalog
 from storage.contracts.errors import UnavailableError
-from storage.embedded.environment import FOREIGN_PREFIXES
+from storage.embedded.environment import POISON_PREFIXES as FOREIGN_PREFIXES
 from storage.embedded.home import Home
 from storage.embedded.stack import Stack
 from storage.objects import ObjectStore

@@ -15,6 +15,7 @@ from flows.artefacts import (
     load_simulator,
     load_simulator_parts,
     store_dataset,
+    store_scorecard,
     store_simulator,
 )
 from flows.campaign_config import HORIZONS_S, CampaignConfig
@@ -27,12 +28,15 @@ from flows.statistics import episode_return, return_statistics
 from flows.show import Show
 from flows.steps import Result, Step, effect_step, pure_step, run_once
 from policy.workers import simulated_returns, train_population
+from simulator.prompt import Prompt
 from simulator.workers import train_on_workers
 from storage.contracts.dataset import DatasetManifest
 from storage.contracts.figures import Scorecard
 from storage.contracts.starts import evaluation_starts
 
-PROMPT_EPISODES = 3
+PROMPT_EPISODES = 2
+Prompts = dict[str, list[str]]
+"""Robot -> digests of its latest episodes, which ground the simulator in it."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +92,27 @@ def train_simulator_step(ctx: Context, iteration: int, dataset: DatasetManifest,
     return ctx.run(step, body)
 
 
-def score_step(ctx: Context, iteration: int, simulator: str, name: str, episodes: Sequence[str], scales: DatasetManifest) -> Result:
-    """Result: {"scorecard": digest, "error", "hold_last", "windows": horizon -> figure}."""
+def score_step(
+    ctx: Context, iteration: int, simulator: str, name: str, episodes: Sequence[str], scales: DatasetManifest, prompts: Prompts
+) -> Result:
+    """Scores the simulator, grounded in each robot by `prompts`. Result: {"scorecard": digest, "error", "hold_last", "windows"}."""
+    prompted = [digest for robot in sorted(prompts) for digest in prompts[robot]]
     step = pure_step(
         f"score-{name}", 1, config={"horizons_s": HORIZONS_S, "std": scales.channel_std}, seed=0,
-        inputs=[simulator, *sorted(episodes)], campaign=ctx.campaign, iteration=iteration,
+        inputs=[simulator, *sorted(episodes), *prompted], campaign=ctx.campaign, iteration=iteration,
     )  # fmt: skip
 
     def body() -> Result:
         with reporting(f"iteration {iteration}: score on {name} logs"):
-            sim = load_simulator(ctx.engine, simulator)
-            card = sim.score(load_episodes(ctx.engine, episodes), horizons_s=HORIZONS_S, channel_std=scales.channel_std)
-            card = card.model_copy(update={"simulator": simulator, "split": "new" if name == "new" else "test"})
-        ctx.engine.store.put_bytes(card.to_json())
-        ctx.engine.catalog.artefacts.add("scorecard", card.digest, card.to_json(), name=ctx.config.robot, parents=[simulator])
+            card = load_simulator(ctx.engine, simulator).score(
+                load_episodes(ctx.engine, episodes),
+                horizons_s=HORIZONS_S,
+                channel_std=scales.channel_std,
+                prompts={robot: Prompt(ctx.fleet.spec, load_episodes(ctx.engine, d)) for robot, d in prompts.items()},
+                split="new" if name == "new" else "test",
+            )
+            card = card.model_copy(update={"simulator": simulator})
+        store_scorecard(ctx.engine, card, ctx.config.robot)
         return {"scorecard": card.digest, **headline(card)}
 
     return ctx.run(step, body)
@@ -115,7 +126,7 @@ def headline(card: Scorecard, horizons_s: Sequence[float] = HORIZONS_S) -> Resul
     return values | {"windows": {h: f.n if f else 0 for h, f in found["error"].items()}}
 
 
-def train_policy_step(ctx: Context, iteration: int, simulator: str, prompts: dict[str, list[str]], parent: str | None) -> Result:
+def train_policy_step(ctx: Context, iteration: int, simulator: str, prompts: Prompts, parent: str | None) -> Result:
     """Result: {"policy": digest of the manifest, "sim_return": ReturnStatistics}. `prompts` is robot -> episode digests."""
     seed = ctx.config.seed * 101 + iteration
     inputs = [simulator, parent or "", *(digest for robot in sorted(prompts) for digest in prompts[robot])]
@@ -185,9 +196,9 @@ def collect_with(
     return result
 
 
-def prompts_from(ctx: Context, results: Sequence[Result]) -> dict[str, list[str]]:
+def prompts_from(ctx: Context, results: Sequence[Result]) -> Prompts:
     """Robot -> its latest episodes, the prompt that grounds the simulator in that robot."""
-    found: dict[str, list[str]] = {robot: [] for robot in ctx.robots}
+    found: Prompts = {robot: [] for robot in ctx.robots}
     for result in results:
         for digest, robot in zip(result["episodes"], result["robots"], strict=True):
             found[robot].append(digest)

@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flows.artefacts import load_episodes, load_refs, load_simulator, store_dataset, store_simulator
+from flows.artefacts import load_episodes, load_refs, load_simulator, store_dataset, store_scorecard, store_simulator
 from flows.campaign_config import HORIZONS_S
 from flows.data import build_dataset, channel_scales
 from flows.engine import Engine
-from flows.iteration import headline
+from flows.iteration import PROMPT_EPISODES, headline
 from flows.presets import simulator_config
 from flows.progress import reporting
 from flows.show import Show
 from flows.steps import Result, pure_step, run_once
+from simulator.prompt import Prompt
 from simulator.workers import train_on_workers
 from storage.catalog.catalog import Catalog
 from storage.catalog.episodes import EpisodeRow
+from storage.contracts.canonical import digest_of
 from storage.contracts.dataset import DatasetManifest
+from storage.contracts.episode import Episode
 from storage.contracts.errors import InputError, UnknownName
 from storage.contracts.figures import Scorecard
 
@@ -79,16 +82,20 @@ def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: S
     dataset = dataset_of_robot(engine, robot)
     row = engine.catalog.artefacts.resolve(simulator or _latest(engine.catalog, robot))
     held_out = dataset.of("test")
-    inputs = [row.digest, *(e.sha256 for e in held_out)]
+    inputs = [row.digest, dataset.digest]
     step = pure_step("score-held-out", 1, config={"horizons_s": list(horizons_s), "std": dataset.channel_std}, seed=0, inputs=inputs)
 
     def body() -> Result:
         with reporting(f"score on {len(held_out)} held-out episodes"):
-            sim = load_simulator(engine, row.digest)
-            card = sim.score(load_episodes(engine, [e.sha256 for e in held_out]), horizons_s=tuple(horizons_s), channel_std=dataset.channel_std)
-            card = card.model_copy(update={"simulator": row.digest, "measured_on": dataset.digest, "split": "test"})
-        engine.store.put_bytes(card.to_json())
-        engine.catalog.artefacts.add("scorecard", card.digest, card.to_json(), name=robot, parents=[row.digest, dataset.digest])
+            card = load_simulator(engine, row.digest).score(
+                load_episodes(engine, [e.sha256 for e in held_out]),
+                horizons_s=tuple(horizons_s),
+                channel_std=dataset.channel_std,
+                prompts={robot: Prompt(clips[0].spec, clips) for robot, clips in prompts_of(engine, dataset).items()},
+                measured_on=digest_of([e.sha256 for e in held_out]),
+            )
+            card = card.model_copy(update={"simulator": row.digest})
+        store_scorecard(engine, card, robot)
         return {"scorecard": card.digest}
 
     done = run_once(engine.catalog, step, body)
@@ -98,12 +105,21 @@ def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: S
         "robots": sorted({e.robot for e in held_out}),
         "episodes": len(held_out),
         "simulator": row.digest,
-        "simulator_name": f"{row.name}@{row.version}",
-        "held_out": dataset.digest,
+        "simulator_name": f"{row.name}@{row.number}",
+        "dataset": dataset.digest,
+        "measured_on": card.measured_on,
         **headline(card, horizons_s),
         "channels": by_channel(card, horizons_s),
         "wall_seconds": done["wall_seconds"],
     }
+
+
+def prompts_of(engine: Engine, dataset: DatasetManifest) -> dict[str, tuple[Episode, ...]]:
+    """Robot -> two of its training episodes, from which the simulator infers what no specification says."""
+    chosen: dict[str, list[str]] = {}
+    for ref in dataset.of("train"):
+        chosen.setdefault(ref.robot, []).append(ref.sha256)
+    return {robot: tuple(load_episodes(engine, digests[:PROMPT_EPISODES])) for robot, digests in chosen.items()}
 
 
 def by_channel(card: Scorecard, horizons_s: Sequence[float]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -140,7 +156,7 @@ def read_leaderboard(catalog: Catalog, robot: str) -> list[dict[str, Any]]:
         sim = catalog.artefacts.get(card.simulator)
         horizons = sorted({f.horizon_s for f in card.figures if f.horizon_s is not None})
         summary = headline(card, horizons)
-        found.append({"name": f"{sim.name}@{sim.version}", "simulator": sim.digest, "measured_on": card.measured_on, "order": order, **summary})
+        found.append({"name": f"{sim.name}@{sim.number}", "simulator": sim.digest, "measured_on": card.measured_on, "order": order, **summary})
     latest = {row["measured_on"]: row["order"] for row in found}
     best = {(row["simulator"], row["measured_on"]): row for row in found}.values()
     return sorted(best, key=lambda row: (-latest[row["measured_on"]], next(iter(reversed(list(row["error"].values())))) or float("inf")))

@@ -73,7 +73,7 @@ def s3_config(settings: Settings, home: Home, endpoints: Endpoints) -> S3Config:
     """The configured store, else the embedded one with its own keys."""
     if settings.s3 is not None:
         return settings.s3
-    keys = s3.ensure_identities(home.stack_dir / "s3.json")
+    keys = s3.ensure_identities(s3.identities_path(home))
     return S3Config(
         endpoint_url=s3.endpoint_url(endpoints["s3"]),
         bucket=s3.BUCKET,

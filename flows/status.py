@@ -12,12 +12,16 @@ from storage.embedded.home import Home
 from storage.embedded.stack import Stack
 
 
+def has_catalog(home: Home) -> bool:
+    return (home.path / "catalog.sqlite").exists()
+
+
 @contextmanager
 def open_catalog() -> Iterator[Catalog]:
     """The catalog of this home, without starting servers. Raises InputError when nothing was ever run here."""
     settings = Settings()
     home = Home(settings.home)
-    if settings.catalog_url is None and not home.has_catalog:
+    if settings.catalog_url is None and not has_catalog(home):
         raise InputError(f"there is no catalog at {home.path}", remedy="Run 'sim2real demo' or 'sim2real import' first, or set SIM2REAL_HOME.")
     catalog = Catalog.open(settings.catalog_url or home.catalog_url)
     try:
@@ -31,16 +35,16 @@ def read_status() -> dict[str, Any]:
     settings = Settings()
     home = Home(settings.home)
     campaigns: list[dict[str, Any]] = []
-    if settings.catalog_url is not None or home.has_catalog:
+    if settings.catalog_url is not None or has_catalog(home):
         with open_catalog() as catalog:
             campaigns = [_campaign(catalog, row) for row in catalog.campaigns.list()]
-    return {"home": str(home.path), "services": [s.model_dump(mode="json") for s in Stack(home).status()], "campaigns": campaigns}
+    return {"home": str(home.path), "services": [_service(name, s) for name, s in Stack(home).status().services.items()], "campaigns": campaigns}
 
 
 def _campaign(catalog: Catalog, row: Any) -> dict[str, Any]:
-    done = catalog.campaigns.iterations(row.id)
+    done = catalog.iterations.list(row.id)
     last = done[-1].values["real_return"]["mean"] if done else None
-    return {"name": row.name, "state": row.state, "iterations": row.iterations, "done": len(done), "real_return": last}
+    return {"name": row.id, "robot": row.arguments["config"]["robot"], "state": row.state, "iterations": row.iterations, "done": len(done), "real_return": last}
 
 
 def read_fleet(catalog: Catalog, spec_name: str | None) -> list[dict[str, Any]]:
@@ -66,7 +70,7 @@ def read_fleet(catalog: Catalog, spec_name: str | None) -> list[dict[str, Any]]:
 def registered_robots() -> list[tuple[str, str, str, str]]:
     """(serial, specification, kind, task) of all robots of this home; none when nothing was ever run."""
     settings = Settings()
-    if settings.catalog_url is None and not Home(settings.home).has_catalog:
+    if settings.catalog_url is None and not has_catalog(Home(settings.home)):
         return []
     with open_catalog() as catalog:
         tasks = {row.name: Task.from_json(row.manifest).name for row in catalog.artefacts.list("task")}

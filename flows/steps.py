@@ -5,7 +5,6 @@ the same thing finds it. Steps with effects are keyed by (campaign, iteration, n
 claimed again by the next one and goes on from its own checkpoint. Prefect shows steps; it does not decide whether they ran.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from storage.catalog.catalog import Catalog
+from storage.catalog.owners import this_process
 from storage.contracts.canonical import digest_of
 from storage.contracts.errors import ConflictError
 
@@ -52,7 +50,7 @@ def run_once(catalog: Catalog, step: Step, body: Callable[[], Result]) -> Result
 
     Raises what `body` raises; the claim is then given back. ConflictError if the claim was lost meanwhile.
     """
-    owner = owner_name()
+    owner = this_process(str(threading.get_ident()))
     while True:
         claim = catalog.steps.claim(
             step.key, owner=owner, name=step.name, campaign=step.campaign, iteration=step.iteration, lease_s=_LEASE_S
@@ -61,7 +59,7 @@ def run_once(catalog: Catalog, step: Step, body: Callable[[], Result]) -> Result
             return dict(claim.result or {})
         if claim.state == "claimed":
             break
-        time.sleep(_WAIT_S)
+        time.sleep(min(_WAIT_S, max(claim.wait_s, 0.05)))
     try:
         with _heartbeat(catalog, step.key, owner):
             start = time.monotonic()
@@ -71,12 +69,6 @@ def run_once(catalog: Catalog, step: Step, body: Callable[[], Result]) -> Result
         raise
     catalog.steps.finish(step.key, owner, result)
     return result
-
-
-def owner_name() -> str:
-    """Names this process so that another can tell whether it still lives: pid, create time, boot time, thread."""
-    process = psutil.Process()
-    return f"{os.getpid()}:{process.create_time():.3f}:{psutil.boot_time():.0f}:{threading.get_ident()}"
 
 
 def _give_back(catalog: Catalog, key: str, owner: str, error: BaseException) -> None:

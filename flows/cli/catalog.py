@@ -1,5 +1,6 @@
 """`fleet` and `lineage`: what the catalog knows. They start nothing."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -37,24 +38,23 @@ def lineage(
     from flows.status import open_catalog
 
     with open_catalog() as catalog:
-        tree: dict[str, Any] = catalog.artefacts.lineage(catalog.artefacts.resolve(artefact).digest)
+        found = catalog.artefacts.lineage(catalog.artefacts.resolve(artefact).digest)
     if json:
-        print_json(tree)
+        print_json(asdict(found))
         return
     from rich.tree import Tree
 
-    root = Tree(_label(tree))
-    for direction, title in (("parents", "made from"), ("children", "used for")):
-        if tree.get(direction):
-            _grow(root.add(f"[bold]{title}"), tree[direction], direction)
+    root = Tree(_label(found.root))
+    for title, nodes in (("made from", found.ancestors), ("used for", found.descendants)):
+        branch = root.add(f"[bold]{title}") if nodes else root
+        episodes = [node for node in nodes if node.kind == "episode"]
+        for node in nodes:
+            if node.kind != "episode":
+                branch.add(_label(node))
+        if episodes:
+            branch.add(f"{len(episodes)} episodes")
     out.print(root)
 
 
-def _label(node: dict[str, Any]) -> str:
-    name = f" {node['name']}@{node['version']}" if node.get("name") else ""
-    return f"{node['kind']}{name} [dim]{node['digest'][:12]}"
-
-
-def _grow(branch: Any, nodes: list[dict[str, Any]], direction: str) -> None:
-    for node in nodes:
-        _grow(branch.add(_label(node)), node.get(direction, []), direction)
+def _label(node: Any) -> str:
+    return f"{node.kind} {node.label} [dim]{node.digest[:12]}"

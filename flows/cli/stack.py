@@ -35,9 +35,11 @@ def down(json: Json = False) -> None:
     from storage.embedded.home import Home
     from storage.embedded.stack import Stack
 
-    stopped = Stack(Home(Settings().home)).stop()
+    stack = Stack(Home(Settings().home))
+    stopped = stack.status().running
+    stack.stop()
     if json:
-        print_json({"stopped": bool(stopped)})
+        print_json({"stopped": stopped})
     else:
         console.print("the stack is down" if stopped else "no stack was up")
 

@@ -26,18 +26,42 @@ def compounding(records: Sequence[Record], random_return: float, oracle_return: 
     """Real and simulated return over real robot seconds, intervals shaded, floor and oracle as lines."""
     with mpl.rc_context(_STYLE):
         figure = Canvas(figsize=(5.2, 3.2), layout="constrained")
-        axes = figure.subplots()
-        seconds = [r["real_seconds"] for r in records]
-        for key, colour, label in (("real_return", REAL, "robots"), ("sim_return", SIM, "simulated")):
-            axes.plot(seconds, [r[key]["mean"] for r in records], "o-", color=colour, label=label)
-            low, high = zip(*(r[key]["ci95"] for r in records), strict=True)
-            axes.fill_between(seconds, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.axhline(random_return, color=FLOOR, linestyle=":", label="random commands")
-        if oracle_return is not None:
-            axes.axhline(oracle_return, color="black", linestyle="--", linewidth=1, label="oracle")
-        axes.set(xlabel="seconds of robot time", ylabel="return", title="What the policies earn on the robots")
-        axes.legend()
+        _returns(figure.subplots(), records, random_return, oracle_return)
         return _svg(figure)
+
+
+def campaign(records: Sequence[Record], random_return: float, oracle_return: float | None) -> str:
+    """One wide picture: returns on the left, simulator error one second ahead on the right."""
+    horizon = list(records[0]["sim_error"])[-1]
+    with mpl.rc_context(_STYLE):
+        figure = Canvas(figsize=(9.2, 3.3), layout="constrained", facecolor="white")
+        left, right = figure.subplots(1, 2)
+        _returns(left, records, random_return, oracle_return)
+        _error(right, records, horizon)
+        right.set(ylabel="error, standard deviations", title=f"Simulator error {horizon} s ahead")
+        right.legend()
+        return _svg(figure)
+
+
+def _returns(axes: Any, records: Sequence[Record], random_return: float, oracle_return: float | None) -> None:
+    seconds = [r["real_seconds"] for r in records]
+    for key, colour, label in (("real_return", REAL, "robots"), ("sim_return", SIM, "simulated")):
+        axes.plot(seconds, [r[key]["mean"] for r in records], "o-", color=colour, label=label)
+        low, high = zip(*(r[key]["ci95"] for r in records), strict=True)
+        axes.fill_between(seconds, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.axhline(random_return, color=FLOOR, linestyle=":", label="random commands")
+    if oracle_return is not None:
+        axes.axhline(oracle_return, color="black", linestyle="--", linewidth=1, label="oracle")
+    axes.set(xlabel="seconds of robot time", ylabel="return", title="What the policies earn on the robots")
+    axes.legend()
+
+
+def _error(axes: Any, records: Sequence[Record], horizon: str) -> None:
+    x = [r["iteration"] for r in records]
+    axes.plot(x, [r["sim_error"][horizon] for r in records], "o-", color=SIM, label="held out (fixed)")
+    axes.plot(x, [r["hold_last_error"][horizon] for r in records], ":", color=FLOOR, label="hold-last")
+    axes.plot(x, [r["new_log_error"][horizon] for r in records], "s--", color=NEW, label="new logs, unseen")
+    axes.set(xlabel="iteration", title=f"{horizon} s ahead", xticks=x, ylim=(0, None))
 
 
 def errors(records: Sequence[Record]) -> str:
@@ -46,11 +70,7 @@ def errors(records: Sequence[Record]) -> str:
     with mpl.rc_context(_STYLE):
         figure = Canvas(figsize=(1.9 + 2.2 * len(horizons), 3.2), layout="constrained")
         for axes, horizon in zip(np.atleast_1d(figure.subplots(1, len(horizons))), horizons, strict=True):
-            x = [r["iteration"] for r in records]
-            axes.plot(x, [r["sim_error"][horizon] for r in records], "o-", color=SIM, label="held out (fixed)")
-            axes.plot(x, [r["hold_last_error"][horizon] for r in records], ":", color=FLOOR, label="hold-last")
-            axes.plot(x, [r["new_log_error"][horizon] for r in records], "s--", color=NEW, label="new logs, unseen")
-            axes.set(xlabel="iteration", title=f"{horizon} s ahead", xticks=x, ylim=(0, None))
+            _error(axes, records, horizon)
         np.atleast_1d(figure.axes)[0].set_ylabel("error, standard deviations")
         figure.axes[-1].legend(fontsize=8)
         return _svg(figure)
