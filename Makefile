@@ -39,6 +39,7 @@ check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=infra $(BIN)/mypy infra/setup.py infra/lock/update.py
 	$(BIN)/lint-imports
 
 chaos: setup-dev

@@ -144,15 +144,26 @@ def size_of_lock(group: str) -> int:
     return sum("==" in line for line in (LOCK / f"{group}.txt").read_text().splitlines())
 
 
-def pip(arguments: list[str], what: str, total: int, held: int) -> None:
-    """Runs pip with its talk kept in the log, counting packages aloud. Raises SetupError with pip's own errors.
+def start_pip(arguments: list[str], held: int) -> subprocess.Popen[str]:
+    """Starts ``pip install`` in ``.venv``; it inherits ``held``, the descriptor of the setup lock."""
+    return subprocess.Popen(
+        [*PIP, *INSTALL, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(held,),
+    )
 
-    ``held`` is the descriptor of the setup lock, which pip inherits."""
+
+def pip(arguments: list[str], what: str, total: int, held: int) -> None:
+    """Runs pip with its talk kept in the log, counting packages aloud. Raises SetupError with pip's own errors."""
     errors: list[str] = []
     started, seen = time.monotonic(), 0
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    options = {"cwd": ROOT, "env": environment(), "text": True, "errors": "replace", "pass_fds": (held,)}
-    with LOG.open("a") as log, subprocess.Popen([*PIP, *INSTALL, *arguments], **pipes, **options) as process:
+    with LOG.open("a") as log, start_pip(arguments, held) as process:
         for line in process.stdout or ():
             log.write(line)
             if line.startswith("ERROR") or "No space left" in line:
