@@ -57,7 +57,7 @@ class ObjectStore(StagingArea):
         """
         key = object_key(sha256)
         data: bytes = self._read(
-            sha256, lambda: bytes(self._s3.get_object(Bucket=self.config.bucket, Key=key)["Body"].read())
+            sha256, lambda: bytes(self.client.get_object(Bucket=self.config.bucket, Key=key)["Body"].read())
         )
         if (found := sha256_hex(data)) != sha256:
             raise _corrupt(sha256, found)
@@ -95,7 +95,7 @@ class ObjectStore(StagingArea):
     def delete(self, sha256: str) -> None:
         """Removes an object; for garbage collection only. An absent one is fine."""
         key = object_key(sha256)
-        self._call(f"deleting {key}", lambda: self._s3.delete_object(Bucket=self.config.bucket, Key=key))
+        self._call(f"deleting {key}", lambda: self.client.delete_object(Bucket=self.config.bucket, Key=key))
 
     def digests(self) -> Iterator[str]:
         """Digests of all objects, in the order of their keys."""
@@ -103,9 +103,9 @@ class ObjectStore(StagingArea):
         while True:
             page = self._call(
                 "listing objects",
-                lambda: self._s3.list_objects_v2(Bucket=self.config.bucket, Prefix=OBJECT_PREFIX, **token),  # noqa: B023
+                lambda: self.client.list_objects_v2(Bucket=self.config.bucket, Prefix=OBJECT_PREFIX, **token),  # noqa: B023
             )
-            yield from (entry["Key"].rsplit("/", 1)[1] for entry in page.get("Contents", None))
+            yield from (entry["Key"].rsplit("/", 1)[1] for entry in page.get("Contents", []))
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -113,17 +113,19 @@ class ObjectStore(StagingArea):
     def presign_get(self, sha256: str, expires_s: int = 3600) -> str:
         """A URL from which anybody who has it may read the object for `expires_s` seconds."""
         params = {"Bucket": self.config.bucket, "Key": object_key(sha256)}
-        return str(self._s3.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
+        return str(self.client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
 
     def check(self) -> None:
         """Asks the service for the bucket. Raises UnavailableError or InputError with what is wrong."""
-        self._call("asking for the bucket", lambda: self._s3.list_objects_v2(Bucket=self.config.bucket, MaxKeys=1))
+        self._call("asking for the bucket", lambda: self.client.list_objects_v2(Bucket=self.config.bucket, MaxKeys=1))
 
     def ensure_bucket(self) -> None:
         """Creates the bucket if it is absent."""
         there = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
         try:
-            self._call("creating the bucket", lambda: self._s3.create_bucket(Bucket=self.config.bucket), expected=there)
+            self._call(
+                "creating the bucket", lambda: self.client.create_bucket(Bucket=self.config.bucket), expected=there
+            )
         except ClientError:
             return
 
@@ -133,7 +135,7 @@ class ObjectStore(StagingArea):
         try:
             self._call(
                 f"storing {size} bytes",
-                lambda: self._s3.put_object(
+                lambda: self.client.put_object(
                     **where, Body=body(), ContentLength=size, ChecksumSHA256=checksum, IfNoneMatch="*"
                 ),
                 expected=_EXISTS,
@@ -144,7 +146,7 @@ class ObjectStore(StagingArea):
     def _put_parts(self, sha256: str, file: IO[bytes]) -> None:
         where: dict[str, Any] = {"Bucket": self.config.bucket, "Key": object_key(sha256)}
         upload = self._call(
-            "starting an upload", lambda: self._s3.create_multipart_upload(**where, ChecksumAlgorithm="SHA256")
+            "starting an upload", lambda: self.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256")
         )
         where["UploadId"] = upload["UploadId"]
         parts: list[dict[str, Any]] = []
@@ -154,13 +156,15 @@ class ObjectStore(StagingArea):
             checksum = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
             sent = self._call(
                 f"storing part {number}",
-                lambda: self._s3.upload_part(**where, PartNumber=number, Body=chunk, ChecksumSHA256=checksum),  # noqa: B023
+                lambda: self.client.upload_part(**where, PartNumber=number, Body=chunk, ChecksumSHA256=checksum),  # noqa: B023
             )
             parts.append({"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": checksum})
         try:
             self._call(
                 "completing an upload",
-                lambda: self._s3.complete_multipart_upload(**where, MultipartUpload={"Parts": parts}, IfNoneMatch="*"),
+                lambda: self.client.complete_multipart_upload(
+                    **where, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+                ),
                 expected=_EXISTS | {"NoSuchUpload"},
             )
         except ClientError as error:
@@ -177,7 +181,7 @@ class ObjectStore(StagingArea):
         file.seek(0)
         file.truncate()
         digest = hashlib.sha256()
-        for chunk in self._s3.get_object(Bucket=self.config.bucket, Key=key)["Body"].iter_chunks(_READ_BYTES):
+        for chunk in self.client.get_object(Bucket=self.config.bucket, Key=key)["Body"].iter_chunks(_READ_BYTES):
             digest.update(chunk)
             file.write(chunk)
         return digest.hexdigest()

@@ -44,7 +44,7 @@ class StagingArea:
     def __init__(self, config: S3Config) -> None:
         self.config = config
         self._call = Caller(config)
-        self._s3 = self._call.client
+        self.client = self._call.client
 
     @staticmethod
     def staging_key(robot: str, upload_id: int | str) -> str:
@@ -55,7 +55,7 @@ class StagingArea:
         where = self._staged(key)
         started = self._call(
             f"starting the upload of {key}",
-            lambda: self._s3.create_multipart_upload(**where, ChecksumAlgorithm="SHA256"),
+            lambda: self.client.create_multipart_upload(**where, ChecksumAlgorithm="SHA256"),
         )
         return str(started["UploadId"])
 
@@ -66,13 +66,13 @@ class StagingArea:
         params = self._staged(key) | {
             "UploadId": upload_id, "PartNumber": number, "ContentLength": size, "ChecksumSHA256": sha256_b64,
         }  # fmt: skip
-        url = self._s3.generate_presigned_url("upload_part", Params=params, ExpiresIn=expires_s)
+        url = self.client.generate_presigned_url("upload_part", Params=params, ExpiresIn=expires_s)
         return Presigned("PUT", url, {"content-length": str(size), "x-amz-checksum-sha256": sha256_b64})
 
     def presign_put(self, key: str, size: int, sha256_b64: str, expires_s: int = 3600) -> Presigned:
         """A single PUT to a staging key, with the same promises as `presign_part`."""
         params = self._staged(key) | {"ContentLength": size, "ChecksumSHA256": sha256_b64}
-        url = self._s3.generate_presigned_url("put_object", Params=params, ExpiresIn=expires_s)
+        url = self.client.generate_presigned_url("put_object", Params=params, ExpiresIn=expires_s)
         return Presigned("PUT", url, {"content-length": str(size), "x-amz-checksum-sha256": sha256_b64})
 
     def list_parts(self, key: str, upload_id: str) -> list[Part]:
@@ -84,12 +84,12 @@ class StagingArea:
             try:
                 page = self._call(
                     f"listing the parts of {key}",
-                    lambda: self._s3.list_parts(**where, UploadId=upload_id, PartNumberMarker=marker),  # noqa: B023
+                    lambda: self.client.list_parts(**where, UploadId=upload_id, PartNumberMarker=marker),  # noqa: B023
                     expected=_NO_UPLOAD,
                 )
             except ClientError as error:
                 raise UnknownName("multipart upload", upload_id, None) from error
-            found += [Part(int(p["PartNumber"]), p["ETag"], int(p["Size"])) for p in page.get("Parts", None)]
+            found += [Part(int(p["PartNumber"]), p["ETag"], int(p["Size"])) for p in page.get("Parts", [])]
             if not page.get("IsTruncated"):
                 return found
             marker = int(page["NextPartNumberMarker"])
@@ -109,7 +109,7 @@ class StagingArea:
         try:
             self._call(
                 f"completing the upload of {key}",
-                lambda: self._s3.complete_multipart_upload(
+                lambda: self.client.complete_multipart_upload(
                     **self._staged(key), UploadId=upload_id, MultipartUpload={"Parts": listed}
                 ),
                 expected=_NO_UPLOAD | refusals,
@@ -126,7 +126,7 @@ class StagingArea:
         try:
             self._call(
                 f"aborting the upload of {key}",
-                lambda: self._s3.abort_multipart_upload(**self._staged(key), UploadId=upload_id),
+                lambda: self.client.abort_multipart_upload(**self._staged(key), UploadId=upload_id),
                 expected=_NO_UPLOAD,
             )
         except ClientError:
@@ -153,24 +153,31 @@ class StagingArea:
             raise
         if found != sha256:
             raise DataError(f"{key} has SHA-256 {found} ({size} bytes), but {sha256} was announced", code="digest")
-        source = {"Bucket": self.config.bucket, "Key": key}
         if self.size_of_key(target) is None:
-            self._call(
-                f"promoting {key}",
-                lambda: self._s3.copy_object(
-                    Bucket=self.config.bucket,
-                    Key=target,
-                    CopySource=source,
-                    CopySourceIfMatch=etag,
-                    MetadataDirective="REPLACE",
-                ),
-            )
+            self._copy(key, target, etag)
         self.delete_staged(key)
         return size
 
+    def _copy(self, key: str, target: str, etag: str) -> None:
+        bucket = self.config.bucket
+        try:
+            self._call(
+                f"promoting {key}",
+                lambda: self.client.copy_object(
+                    Bucket=bucket,
+                    Key=target,
+                    CopySource={"Bucket": bucket, "Key": key},
+                    CopySourceIfMatch=etag,
+                    MetadataDirective="REPLACE",
+                ),
+                expected=frozenset({"PreconditionFailed", "412"}),
+            )
+        except ClientError as error:
+            raise DataError(f"{key} changed while it was being promoted", code="digest") from error
+
     def delete_staged(self, key: str) -> None:
         where = self._staged(key)
-        self._call(f"deleting {key}", lambda: self._s3.delete_object(**where))
+        self._call(f"deleting {key}", lambda: self.client.delete_object(**where))
 
     def exists_key(self, key: str) -> bool:
         return self.size_of_key(key) is not None
@@ -179,7 +186,9 @@ class StagingArea:
         """Bytes under `key`, None if absent."""
         try:
             head = self._call(
-                f"looking up {key}", lambda: self._s3.head_object(Bucket=self.config.bucket, Key=key), expected=ABSENT
+                f"looking up {key}",
+                lambda: self.client.head_object(Bucket=self.config.bucket, Key=key),
+                expected=ABSENT,
             )
         except ClientError:
             return None
@@ -187,7 +196,7 @@ class StagingArea:
 
     def _hash(self, key: str) -> tuple[str, int, str]:
         def read() -> tuple[str, int, str]:
-            answer = self._s3.get_object(Bucket=self.config.bucket, Key=key)
+            answer = self.client.get_object(Bucket=self.config.bucket, Key=key)
             digest, size = hashlib.sha256(), 0
             for chunk in answer["Body"].iter_chunks(_READ_BYTES):
                 digest.update(chunk)
