@@ -133,7 +133,7 @@ class Agent:
         for planned in sorted(assignment.plan.episodes, key=lambda e: e.index):
             if planned.index not in done:
                 recording = run_episode(self._driver, assignment, planned, policy, self._stop.is_set)
-                self._spool.put(assignment.key, planned.index, write_log(recording))
+                self._spool.put(assignment.key, planned.index, write_log(recording), assignment_id=assignment.id)
 
     def _drain(self) -> None:
         for log in self._spool.waiting():

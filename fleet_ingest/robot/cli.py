@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--serial", required=True, help="the robot's serial number, for example cartpole-0001")
     words.add_argument("--api", required=True, help="address of the API, for example http://127.0.0.1:20123")
     words.add_argument("--token-file", required=True, type=Path, help="file that holds the robot's own token")
-    words.add_argument("--state", required=True, type=Path, help="directory for the spool")
+    words.add_argument("--state", type=Path, help="directory for the spool; default ~/.sim2real-robot/SERIAL")
     words.add_argument("--poll-s", type=float, default=2.0, help="seconds between questions for an assignment")
     words.add_argument("--proxy", default=None, help="HTTP proxy; variables of the shell are ignored")
     return words
@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.serial,
         api=arguments.api,
         token=token,
-        state=arguments.state,
+        state=arguments.state or Path.home() / ".sim2real-robot" / arguments.serial,
         poll_s=arguments.poll_s,
         note=note_to_stderr(arguments.serial),
         proxy=arguments.proxy,

@@ -2,10 +2,13 @@
 
 Names: `standin:cartpole`, `gymnasium:InvertedPendulum-v5`, `dm_control:cartpole-swingup`,
 `python:package.module:factory`.
-Physics engines and environments are imported only when their driver is asked for.
+A maker's module may lie in the current directory. Physics engines and environments are
+imported only when their driver is asked for.
 """
 
+import sys
 from importlib import import_module
+from pathlib import Path
 
 from fleet_ingest.robot.driver import RobotDriver
 from storage.contracts.errors import InputError, UnknownName
@@ -29,6 +32,8 @@ def open_driver(name: str, serial: str) -> RobotDriver:
             return standin(rest).open(serial)
         if scheme == "python":
             module, _, factory = rest.partition(":")
+            if str(Path.cwd()) not in sys.path:
+                sys.path.append(str(Path.cwd()))
             return getattr(import_module(module), factory)(serial)  # type: ignore[no-any-return]
         return getattr(import_module("fleet_ingest.robot.environments"), scheme)(rest, serial)  # type: ignore[no-any-return]
     except ImportError as error:

@@ -12,7 +12,7 @@ from storage.contracts.base import Contract
 
 PART_BYTES = 8 * 2**20
 MAX_BYTES = 2 * 2**30
-SERIAL = r"^[a-z0-9][a-z0-9_.-]{0,62}$"
+SERIAL = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,79}$"
 SHA256_HEX = r"^[0-9a-f]{64}$"
 SHA256_BASE64 = r"^[A-Za-z0-9+/]{43}=$"
 VERDICTS = ("accepted", "salvaged", "quarantined")
@@ -40,7 +40,8 @@ class BeginUpload(Contract):
     size: int = Field(ge=1, le=MAX_BYTES)
     format: str = Field(pattern=r"^[a-z0-9_]{1,16}$")
     idempotency_key: str = Field(min_length=8, max_length=200, pattern=r"^[\x21-\x7e]+$")
-    assignment: str | None = Field(default=None, max_length=300)
+    assignment: int | None = Field(default=None, ge=1, lt=2**63)
+    """Identifier of the assignment that the file belongs to."""
     mapping_sha256: str | None = Field(default=None, pattern=SHA256_HEX)
 
 

@@ -22,7 +22,8 @@ MIN_FREE_BYTES = 64 * 2**20
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS logs (
   assignment TEXT NOT NULL, episode INTEGER NOT NULL, sha256 TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
-  receipt TEXT, session TEXT NOT NULL DEFAULT '', parts TEXT NOT NULL DEFAULT '{}', PRIMARY KEY (assignment, episode));
+  assignment_id INTEGER, receipt TEXT, session TEXT NOT NULL DEFAULT '', parts TEXT NOT NULL DEFAULT '{}',
+  PRIMARY KEY (assignment, episode));
 """
 
 
@@ -31,6 +32,7 @@ class Spooled:
     """One log. `parts`: part number -> {"sha256": base64, "etag": str or None} of multipart `session`."""
 
     assignment: str
+    assignment_id: int | None
     episode: int
     sha256: str
     size: int
@@ -64,7 +66,7 @@ class Spool:
         rows = self._db.execute("SELECT episode, sha256 FROM logs WHERE assignment = ?", (assignment,))
         return dict(rows.fetchall())
 
-    def put(self, assignment: str, episode: int, data: bytes) -> str:
+    def put(self, assignment: str, episode: int, data: bytes, *, assignment_id: int | None = None) -> str:
         """Keeps `data` and returns its digest; when it returns, the log survives a loss of power.
 
         Raises UnavailableError when the disk is nearly full: recording stops, what is spooled stays.
@@ -83,20 +85,21 @@ class Spool:
         temporary.replace(path)
         _fsync_directory(self._logs)
         self._db.execute(
-            "INSERT INTO logs (assignment, episode, sha256, size) VALUES (?, ?, ?, ?)"
+            "INSERT INTO logs (assignment, episode, sha256, size, assignment_id) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (assignment, episode) DO NOTHING",
-            (assignment, episode, digest, len(data)),
+            (assignment, episode, digest, len(data), assignment_id),
         )
         return digest
 
     def waiting(self) -> list[Spooled]:
         """Logs without a verified receipt, oldest first."""
         query = (
-            "SELECT assignment, episode, sha256, size, session, parts FROM logs WHERE receipt IS NULL ORDER BY rowid"
+            "SELECT assignment, assignment_id, episode, sha256, size, session, parts FROM logs"
+            " WHERE receipt IS NULL ORDER BY rowid"
         )
         return [
-            Spooled(a, e, sha, size, self._path(sha), session, {int(k): v for k, v in json.loads(parts).items()})
-            for a, e, sha, size, session, parts in self._db.execute(query).fetchall()
+            Spooled(key, number, e, sha, size, self._path(sha), session, _parts(parts))
+            for key, number, e, sha, size, session, parts in self._db.execute(query).fetchall()
         ]
 
     def journal(self, sha256: str, session: str, parts: dict[int, dict[str, str | None]]) -> None:
@@ -138,6 +141,10 @@ class Spool:
             " (SELECT assignment FROM logs GROUP BY assignment ORDER BY max(rowid) DESC LIMIT ?)",
             (KEEP_ASSIGNMENTS,),
         )
+
+
+def _parts(text: str) -> dict[int, dict[str, str | None]]:
+    return {int(number): part for number, part in json.loads(text).items()}
 
 
 def _exclusive(path: Path) -> int:

@@ -60,7 +60,7 @@ class Uploader:
             size=log.size,
             format="mcap",
             idempotency_key=f"{self._serial}/{log.sha256}",
-            assignment=log.assignment,
+            assignment=log.assignment_id,
         )
         state = UploadState.from_json(self._client.call("POST", "/uploads", begin))
         if state.state == "have" and state.receipt is not None:

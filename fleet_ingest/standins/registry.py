@@ -3,6 +3,7 @@
 A stand-in runs in a process of its own and speaks to the engine over HTTP and S3 only; this module starts none.
 """
 
+import json
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -49,6 +50,19 @@ class StandIn:
             sys.executable, "-m", "fleet_ingest.robot", "--driver", f"standin:{self.name}", "--serial", serial,
             "--api", api, "--token-file", str(token_file), "--state", str(state), "--poll-s", f"{poll_s:g}",
         ]  # fmt: skip
+
+    def oracle_return(self) -> float | None:
+        """Mean return of the committed oracle, None where there is no result for this task (its digest is checked)."""
+        return self._oracle("oracle_return")
+
+    def random_return(self) -> float | None:
+        return self._oracle("random_return")
+
+    def _oracle(self, name: str) -> float | None:
+        if not self.oracle_file.is_file():
+            return None
+        result = json.loads(self.oracle_file.read_text(encoding="utf-8"))
+        return float(result[name]) if result["task_digest"] == self.task.digest else None
 
     @property
     def oracle_file(self) -> Traversable:

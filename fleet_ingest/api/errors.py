@@ -1,0 +1,87 @@
+"""Every error answer is a Problem: {code, message, remedy}. Stack traces stay in the server's log."""
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from fleet_ingest.robot.protocol import Problem
+from storage.contracts.errors import (
+    ConflictError,
+    DataError,
+    IncompatibleError,
+    InputError,
+    Sim2RealError,
+    UnavailableError,
+    UnknownName,
+)
+
+_LOG = logging.getLogger("sim2real.api")
+_STATUS: tuple[tuple[type[Sim2RealError], int, str], ...] = (
+    (UnknownName, 404, "unknown"),
+    (InputError, 422, "invalid"),
+    (DataError, 422, "data"),
+    (UnavailableError, 503, "unavailable"),
+    (ConflictError, 409, "conflict"),
+    (IncompatibleError, 500, "incompatible"),
+)
+
+
+class Forbidden(Sim2RealError):
+    """No token (401), or one that does not open what was asked for (403)."""
+
+    def __init__(self, status: int, message: str, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+
+
+class Again(Sim2RealError):
+    """The sender has to send (something) again: 409 with a code of its own."""
+
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.code = code
+
+
+def install_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(Sim2RealError, _of_ours)
+    app.add_exception_handler(RequestValidationError, _of_the_body)
+    app.add_exception_handler(HTTPException, _of_the_framework)
+    app.add_exception_handler(Exception, _of_nobody)
+
+
+def answer(status: int, problem: Problem) -> Response:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return Response(problem.to_json(), status_code=status, media_type="application/json", headers=headers)
+
+
+def _of_ours(request: Request, error: Exception) -> Response:
+    remedy = error.remedy if isinstance(error, Sim2RealError) else ""
+    if isinstance(error, Forbidden):
+        code = "unauthorised" if error.status == 401 else "forbidden"
+        return answer(error.status, Problem(code=code, message=str(error), remedy=remedy))
+    if isinstance(error, Again):
+        return answer(409, Problem(code=error.code, message=str(error), remedy=remedy))
+    status, code = next(((s, c) for kind, s, c in _STATUS if isinstance(error, kind)), (500, "error"))
+    if isinstance(error, DataError):
+        code = error.code
+    return answer(status, Problem(code=code, message=str(error), remedy=remedy))
+
+
+def _of_the_body(request: Request, error: Exception) -> Response:
+    found = error.errors()[:10] if isinstance(error, RequestValidationError) else []
+    lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in found]
+    return answer(422, Problem(code="invalid", message="; ".join(lines), remedy="See /docs for what is expected."))
+
+
+def _of_the_framework(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = str(error.detail) if isinstance(error, HTTPException) else ""
+    return answer(status, Problem(code=f"http_{status}", message=f"{request.method} {request.url.path}: {detail}"))
+
+
+def _of_nobody(request: Request, error: Exception) -> Response:
+    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return answer(500, Problem(code="error", message="the server failed at this request; its log says why"))

@@ -1,0 +1,322 @@
+"""The ingest API against a real S3 server and a real catalog: protocol, tokens, hostile requests, idempotency."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from fleet_ingest.api.app import create_app
+from fleet_ingest.api.settings import ApiSettings
+from fleet_ingest.robot.episode import run_episode
+from fleet_ingest.robot.log import write_log
+from fleet_ingest.robot.plan import Assignment, PlannedEpisode
+from fleet_ingest.robot.protocol import PART_BYTES, Problem
+from storage.catalog.catalog import Catalog
+from storage.objects import ObjectStore
+from tests.fleet_ingest.harness import FLEET, SECRET, S3Server, headers, plan, store_policy
+
+A, B = "cartpole-0001", "cartpole-0002"
+
+
+@pytest.fixture(scope="module")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3") / "server")
+    server.start()
+    yield server
+    server.kill()
+    server.remove_sockets()
+
+
+class Service:
+    """An API on a fresh catalog, with robots A and B registered."""
+
+    def __init__(self, directory: Path, server: S3Server) -> None:
+        (directory / "secret").write_bytes(SECRET)
+        url = f"sqlite:///{directory / 'catalog.db'}"
+        settings = ApiSettings(catalog_url=url, s3=server.config, secret_file=directory / "secret")
+        self.http = TestClient(create_app(settings), raise_server_exceptions=False)
+        self.catalog, self.store = Catalog.open(url), ObjectStore(server.config)
+        for serial in (A, B):
+            assert self.register(serial, serial).status_code == 200
+
+    def register(self, serial: str, holder: str | None) -> httpx.Response:
+        return self.http.put(f"/robots/{serial}", json=FLEET.spec.model_dump(mode="json"), headers=headers(holder))
+
+    def post(self, path: str, body: Any, serial: str | None = A) -> httpx.Response:
+        return self.http.post(path, json=body, headers=headers(serial))
+
+    def begin(self, data: bytes, serial: str = A, **changes: Any) -> httpx.Response:
+        sha256 = hashlib.sha256(data).hexdigest()
+        body = {"robot": serial, "sha256": sha256, "size": len(data), "format": "mcap"}
+        return self.post("/uploads", body | {"idempotency_key": f"{serial}/{sha256}"} | changes, serial)
+
+    def send(self, upload: str, data: bytes, serial: str = A) -> dict[str, Any]:
+        """Asks for all slots, fills them, returns the body for `complete`."""
+        chunks = [data[i : i + PART_BYTES] for i in range(0, len(data), PART_BYTES)]
+        digests = [base64.b64encode(hashlib.sha256(c).digest()).decode() for c in chunks]
+        wanted = [
+            {"number": i + 1, "size": len(c), "sha256": d} for i, (c, d) in enumerate(zip(chunks, digests, strict=True))
+        ]
+        slots = self.post(f"/uploads/{upload}/parts", {"parts": wanted}, serial).json()
+        sent = []
+        for slot, chunk, digest in zip(slots["parts"], chunks, digests, strict=True):
+            put = httpx.put(slot["url"], content=chunk, headers=slot["headers"], trust_env=False)
+            assert put.status_code == 200, put.text
+            sent.append({"number": slot["number"], "etag": put.headers["etag"], "sha256": digest})
+        return {"session": slots["session"], "parts": sent}
+
+    def upload(self, data: bytes, serial: str = A, **changes: Any) -> dict[str, Any]:
+        begun = self.begin(data, serial, **changes).json()
+        done = self.post(f"/uploads/{begun['upload']}/complete", self.send(begun["upload"], data, serial), serial)
+        assert done.status_code == 200, done.text
+        return dict(done.json())
+
+
+@pytest.fixture
+def service(tmp_path: Path, s3_server: S3Server) -> Service:
+    return Service(tmp_path, s3_server)
+
+
+def log_of(serial: str, seed: int = 0) -> bytes:
+    planned = PlannedEpisode(index=0, seed=seed, duration_s=0.2, purpose="random")
+    body = json.dumps({"id": 1, "key": "k", "robot": serial, "plan": plan(1, "random")})
+    return write_log(run_episode(FLEET.open(serial), Assignment.from_json(body), planned, None))
+
+
+def problem(response: httpx.Response, status: int, code: str) -> Problem:
+    assert response.status_code == status, response.text
+    found = Problem.from_json(response.content)
+    assert found.code == code
+    return found
+
+
+def test_a_log_becomes_an_episode_with_a_verified_receipt(service: Service) -> None:
+    data = log_of(A)
+    receipt = service.upload(data)
+    assert (receipt["state"], receipt["verified"], receipt["robot"]) == ("accepted", True, A)
+    (row,) = service.catalog.episodes.find(robots=[A])
+    assert receipt["episodes"] == [row.sha256]
+    assert row.raw_sha256 == hashlib.sha256(data).hexdigest()
+    assert row.steps == 10
+    assert service.store.get_bytes(row.raw_sha256) == data
+
+
+def test_repeating_every_request_changes_nothing(service: Service) -> None:
+    data = log_of(A)
+    first, second = service.begin(data), service.begin(data)
+    assert first.json() == second.json()
+    assert first.json()["state"] == "start"
+    body = service.send(first.json()["upload"], data)
+    path = f"/uploads/{first.json()['upload']}/complete"
+    receipts = [service.post(path, body).json() for _ in range(3)]
+    assert receipts[0] == receipts[1] == receipts[2]
+    have = service.begin(data).json()
+    assert (have["state"], have["receipt"]) == ("have", receipts[0])
+    assert service.http.get(f"/uploads/{have['upload']}", headers=headers(A)).json() == have
+    assert len(service.catalog.episodes.find()) == 1
+
+
+def test_another_robots_equal_file_is_not_held(service: Service) -> None:
+    data = log_of(A)
+    service.upload(data)
+    begun = service.begin(data, B).json()
+    assert begun["state"] == "start"
+    # B announces A's digest without having the bytes: nothing is given, nothing is promoted.
+    problem(service.post(f"/uploads/{begun['upload']}/complete", {}, B), 409, "parts_missing")
+    assert service.begin(data, B).json()["state"] == "start"
+
+
+def test_a_log_that_says_it_is_another_robots_is_quarantined(service: Service) -> None:
+    receipt = service.upload(log_of(B), A)
+    assert (receipt["state"], receipt["reason_code"], receipt["episodes"]) == ("quarantined", "wrong_robot", [])
+    assert service.catalog.episodes.find() == []
+
+
+def test_a_token_opens_its_own_robot_only(service: Service) -> None:
+    begun = service.begin(log_of(A)).json()["upload"]
+    key = service.catalog.assignments.assign("k/1", A, plan(1, "random"), None).id
+    tries = [
+        service.http.get(f"/robots/{A}", headers=headers(B)),
+        service.http.get(f"/robots/{A}/assignment", headers=headers(B)),
+        service.register(A, B),
+        service.http.get(f"/uploads/{begun}", headers=headers(B)),
+        service.post(f"/uploads/{begun}/parts", {"parts": [{"number": 1, "size": 1, "sha256": "A" * 43 + "="}]}, B),
+        service.post(f"/uploads/{begun}/complete", {}, B),
+        service.post(f"/assignments/{key}/complete", {"logs": []}, B),
+        service.post(f"/assignments/{key}/refuse", {"code": "x", "message": "y"}, B),
+        service.begin(log_of(A), A, robot=B),
+        service.begin(log_of(B), B, assignment=key),
+    ]
+    for response in tries:
+        found = problem(response, 403, "forbidden")
+        assert "belong" in found.message
+        assert found.remedy
+    assert service.http.get(f"/robots/{A}", headers=headers(None)).status_code == 200
+    problem(service.http.get(f"/robots/{A}"), 401, "unauthorised")
+    problem(service.http.get(f"/robots/{A}", headers={"Authorization": "Bearer "}), 401, "unauthorised")
+    odd = {b"Authorization": b"Bearer \xff"}
+    problem(service.http.get(f"/robots/{A}", headers=odd), 403, "forbidden")
+
+
+HOSTILE: list[dict[str, Any]] = [
+    {"size": 0},
+    {"size": 2**40},
+    {"size": -1},
+    {"sha256": "A" * 64},
+    {"sha256": "../../etc/passwd"},
+    {"format": "mcap/../x"},
+    {"idempotency_key": "short"},
+    {"idempotency_key": "line\nbreak-in-a-key"},
+    {"assignment": "1; drop table"},
+    {"surprise": 1},
+]
+
+
+def test_hostile_announcements_are_refused(service: Service) -> None:
+    for change in HOSTILE:
+        problem(service.begin(b"12345678", A, **change), 422, "invalid")
+    assert service.catalog.uploads.list() == []
+
+
+def test_hostile_serials_are_refused(service: Service) -> None:
+    for serial in ["..", "a b", "a%2Fb", "x" * 200, "-a", "a\u00e9"]:
+        response = service.register(serial, None)
+        assert response.status_code in (404, 405, 422)
+        assert Problem.from_json(response.content).message
+    assert len(service.catalog.robots.list()) == 2
+
+
+def test_long_bodies_are_refused_before_they_are_read(service: Service) -> None:
+    response = service.http.post("/uploads", content=b"x" * (5 * 2**20), headers=headers(A))
+    problem(response, 413, "too_large")
+    chunks = (b"x" * 2**20 for _ in range(5))
+    problem(service.http.post("/uploads", content=chunks, headers=headers(A)), 413, "too_large")
+
+
+def test_a_key_of_another_file_conflicts(service: Service) -> None:
+    key = f"{A}/my-key"
+    assert service.begin(b"first file", A, idempotency_key=key).status_code == 200
+    problem(service.begin(b"other file", A, idempotency_key=key), 409, "conflict")
+
+
+def test_parts_that_do_not_fit_the_file_are_refused(service: Service) -> None:
+    upload = service.begin(b"x" * 100).json()["upload"]
+    digest = base64.b64encode(hashlib.sha256(b"x" * 100).digest()).decode()
+    for part in ({"number": 2, "size": 100, "sha256": digest}, {"number": 1, "size": 99, "sha256": digest}):
+        problem(service.post(f"/uploads/{upload}/parts", {"parts": [part]}), 422, "invalid")
+    other = base64.b64encode(hashlib.sha256(b"y" * 100).digest()).decode()
+    part = {"number": 1, "size": 100, "sha256": other}
+    assert (
+        "another digest" in problem(service.post(f"/uploads/{upload}/parts", {"parts": [part]}), 422, "invalid").message
+    )
+
+
+def test_s3_refuses_other_bytes_than_announced_for_a_slot(service: Service) -> None:
+    data = b"x" * 100
+    upload = service.begin(data).json()["upload"]
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    wanted = {"parts": [{"number": 1, "size": 100, "sha256": digest}]}
+    slot = service.post(f"/uploads/{upload}/parts", wanted).json()["parts"][0]
+    put = httpx.put(slot["url"], content=b"y" * 100, headers=slot["headers"], trust_env=False)
+    assert put.status_code == 400
+    problem(service.post(f"/uploads/{upload}/complete", {}), 409, "parts_missing")
+
+
+def test_multipart_bytes_of_another_digest_are_dropped_and_can_be_sent_again(service: Service) -> None:
+    data = np.random.default_rng(0).bytes(PART_BYTES + 1000)
+    wrong = data[:-1] + bytes([data[-1] ^ 1])
+    upload = service.begin(data).json()["upload"]
+    body = service.send(upload, wrong)
+    problem(service.post(f"/uploads/{upload}/complete", body), 409, "digest_mismatch")
+    assert service.begin(data).json()["state"] == "start"
+    assert not service.store.exists_key(service.store.staging_key(A, upload))
+    # The right bytes are no log, but they are kept and verified.
+    done = service.post(f"/uploads/{upload}/complete", service.send(upload, data)).json()
+    assert (done["state"], done["verified"]) == ("quarantined", True)
+    assert service.store.exists(hashlib.sha256(data).hexdigest())
+
+
+def test_multipart_goes_on_where_it_stopped(service: Service) -> None:
+    data = np.random.default_rng(1).bytes(2 * PART_BYTES + 10)
+    upload = service.begin(data).json()["upload"]
+    first = service.send(upload, data)
+    assert service.begin(data).json()["state"] == "resume"
+    again = service.send(upload, data)
+    assert again["session"] == first["session"]
+    problem(service.post(f"/uploads/{upload}/complete", {"session": first["session"]}), 409, "parts_missing")
+    assert service.post(f"/uploads/{upload}/complete", first).json()["verified"]
+
+
+def test_truncated_logs_are_quarantined_with_a_reason(service: Service) -> None:
+    for cut in (10, 300, -5):
+        receipt = service.upload(log_of(A)[:cut])
+        assert (receipt["state"], receipt["verified"]) == ("quarantined", True)
+        assert receipt["reason_code"]
+        assert receipt["detail"]
+        again = service.begin(log_of(A)[:cut]).json()
+        assert (again["state"], again["receipt"]) == ("have", receipt)
+
+
+def test_files_that_are_no_logs_and_mappings_that_are_none(service: Service) -> None:
+    assert service.upload(b"time,x\n0,1\n1,2\n", format="csv")["state"] == "quarantined"
+    secret = service.store.put_bytes(b"somebody's private bytes")
+    receipt = service.upload(b"time,x\n0,1\n1,3\n", format="csv", mapping_sha256=secret)
+    assert (receipt["state"], receipt["reason_code"]) == ("quarantined", "mapping")
+    assert "private" not in json.dumps(receipt)
+
+
+def test_assignments_are_served_in_order_and_complete_only_with_all_logs(service: Service) -> None:
+    assert service.http.get(f"/robots/{A}/assignment", headers=headers(A)).status_code == 204
+    policy = store_policy(service.catalog, service.store, [1, 2, 3, 4])
+    first = service.catalog.assignments.assign("c/0/a", A, plan(1, "evaluation"), policy).id
+    service.catalog.assignments.assign("c/0/b", A, plan(1, "random"), None)
+    served = service.http.get(f"/robots/{A}/assignment", headers=headers(A))
+    assignment = Assignment.from_json(served.content)
+    assert (assignment.id, assignment.key, assignment.policy) == (first, "c/0/a", policy)
+    assert assignment.manifest is not None
+    onnx = httpx.get(str(assignment.onnx_url), trust_env=False).content
+    assert hashlib.sha256(onnx).hexdigest() == assignment.manifest.onnx_sha256
+    path = f"/assignments/{first}/complete"
+    problem(service.post(path, {"logs": []}), 409, "logs_missing")
+    problem(service.post(path, {"logs": ["0" * 64]}), 409, "logs_missing")
+    data = log_of(A)
+    service.upload(data, assignment=first)
+    for _ in range(2):
+        assert service.post(path, {"logs": [hashlib.sha256(data).hexdigest()]}).status_code == 204
+    following = Assignment.from_json(service.http.get(f"/robots/{A}/assignment", headers=headers(A)).content)
+    assert following.key == "c/0/b"
+    assert [e.raw_sha256 for e in service.catalog.episodes.find(assignment=first)] == [hashlib.sha256(data).hexdigest()]
+
+
+def test_a_refusal_is_recorded(service: Service) -> None:
+    key = service.catalog.assignments.assign("k/1", A, plan(1, "random"), None).id
+    assert service.post(f"/assignments/{key}/refuse", {"code": "digest", "message": "bad"}).status_code == 204
+    (event,) = service.catalog.events.list(kind="assignment_refused")
+    assert event.data["code"] == "digest"
+
+
+def test_unknown_things_are_404_and_the_documentation_is_true(service: Service) -> None:
+    problem(service.http.get("/uploads/999", headers=headers(A)), 404, "unknown")
+    problem(service.post("/assignments/999/complete", {"logs": []}), 404, "unknown")
+    problem(service.http.get("/nothing", headers=headers(A)), 404, "http_404")
+    problem(service.http.get("/robots/nobody", headers=headers(None)), 404, "unknown")
+    paths = service.http.get("/openapi.json").json()["paths"]
+    assert set(paths) == {
+        "/health",
+        "/robots/{serial}",
+        "/robots/{serial}/assignment",
+        "/assignments/{identifier}/complete",
+        "/assignments/{identifier}/refuse",
+        "/uploads",
+        "/uploads/{identifier}",
+        "/uploads/{identifier}/parts",
+        "/uploads/{identifier}/complete",
+    }
+    assert {"401", "403", "409", "422"} <= set(paths["/uploads"]["post"]["responses"])
