@@ -1,10 +1,12 @@
 """Times of a log: to integer nanoseconds, in order, cut where the clock was set back or the log paused.
 
-Logged clocks jitter, stand still, jump and start again; what was repaired is counted in flags. This module does not resample.
+Logged clocks jitter, stand still, jump and start again; what was repaired is counted in flags. This module does not
+resample.
 """
 
 import re
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +16,10 @@ from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError
 
 NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0, "min": 60e9}
-_SUFFIX = {"s": "s", "sec": "s", "secs": "s", "seconds": "s", "ms": "ms", "msec": "ms", "millis": "ms", "us": "us", "usec": "us",
-           "micros": "us", "µs": "us", "ns": "ns", "nsec": "ns", "nanos": "ns", "nanoseconds": "ns", "min": "min"}  # fmt: skip
+_SUFFIX = {
+    "s": "s", "sec": "s", "secs": "s", "seconds": "s", "ms": "ms", "msec": "ms", "millis": "ms", "us": "us", "µs": "us",
+    "usec": "us", "micros": "us", "ns": "ns", "nsec": "ns", "nanos": "ns", "nanoseconds": "ns", "min": "min",
+}  # fmt: skip
 _NICE = sorted(
     {m * 10**e for e in range(-2, 5) for m in (1, 1.2, 1.25, 1.5, 2, 2.4, 2.5, 3, 4, 5, 6, 8)}
     | {333.0, 1 / 3 * 1e3, 90.0, 125.0}
@@ -39,7 +43,8 @@ def to_ns(values: np.ndarray, unit: str, column: str) -> np.ndarray:
             return _iso(values, column)
         values = numbers
     elif unit == "iso8601":
-        raise DataError(f"time column '{column}' holds numbers such as {values[0]}, not ISO 8601 texts", code="time_not_numbers",
+        raise DataError(f"time column '{column}' holds numbers such as {values[0]}, not ISO 8601 texts",
+                        code="time_not_numbers",
                         remedy="Set the unit to s, ms, us or ns.")  # fmt: skip
     factor = NS[guess_unit(values, column) if unit == "auto" else unit]
     finite = np.isfinite(values)
@@ -114,7 +119,9 @@ class Runs(NamedTuple):
 
 
 def order(time_ns: np.ndarray, group: np.ndarray, reset_ns: int) -> Runs:
-    """Cuts int64 ns [n] into runs: by `group` [n] (equal numbers belong together), and where time goes back by over `reset_ns`.
+    """Cuts int64 ns [n] into runs: by `group` [n] (equal numbers belong together), and where time goes back far.
+
+    Far is by over `reset_ns`.
 
     Smaller steps back are sorted, repeated times leave the first row, rows without a time are left out.
     """
@@ -166,7 +173,8 @@ def check_rate(period_ns: float, unit: str, column: str, expected_hz: float | No
     likely = next((u for u, f in NS.items() if u != "min" and 1 <= rate * NS.get(unit, 1e9) / f <= 2000), None)
     wanted = f", while {expected_hz:g} Hz is expected" if expected_hz else ""
     raise DataError(
-        f"time column '{column}' read in '{unit}' gives a row every {period_ns * 1e-9:.3g} s ({rate:.3g} Hz){wanted}", code="time_unit",
+        f"time column '{column}' read in '{unit}' gives a row every {period_ns * 1e-9:.3g} s ({rate:.3g} Hz){wanted}",
+        code="time_unit",
         remedy=f"Perhaps 'time: {{unit: {likely}}}' is right." if likely else "Check the time column and its unit.",
     )  # fmt: skip
 
@@ -181,4 +189,4 @@ def sensible_rate(period_ns: float) -> float:
 def pieces(time_ns: np.ndarray, gap_ns: float) -> list[slice]:
     """The stretches of increasing int64 ns [n] without a step over `gap_ns`."""
     cuts = [0, *(np.flatnonzero(np.diff(time_ns) > gap_ns) + 1).tolist(), len(time_ns)]
-    return [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(cuts)]

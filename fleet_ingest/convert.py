@@ -1,9 +1,10 @@
 """Makes episodes of a log: what the mapping names, in SI units, on a uniform grid.
 
-A log is cut into runs (one robot, one trial, a clock that goes forward), runs at pauses into pieces, and each piece becomes
-an episode. Measured signals are interpolated, commands and events held; row t of the commands, of the reward and of known
-disturbances is what was logged at the beginning of interval t. Missing values are masked, counted in flags, never invented:
-masked values are finite and mean nothing. The same log, mapping and converter give the same episodes.
+A log is cut into runs (one robot, one trial, a clock that goes forward), runs at pauses into pieces, and each piece
+becomes an episode. Measured signals are interpolated, commands and events held; row t of the commands, of the reward
+and of known disturbances is what was logged at the beginning of interval t. Missing values are masked, counted in
+flags, never invented: masked values are finite and mean nothing. The same log, mapping and converter give the same
+episodes.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ _MAX_STEPS = 50_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """One robot's run: channel name -> track, all within one clock; `base_ns` are the times that pauses are judged by."""
+    """One robot's run: channel name -> track, all within one clock; `base_ns` are the times that pauses are judged
+    by.
+    """
 
     robot: str | None
     label: str | None
@@ -107,7 +110,10 @@ def convert_log(
 
 
 def safe_serial(text: str) -> str:
-    """A serial name of letters, digits and `_ . : -`, at most 80: others become `-`. Raises ContractError when nothing is left."""
+    """A serial name of letters, digits and `_ . : -`, at most 80: others become `-`.
+
+    Raises ContractError when nothing is left.
+    """
     name = "".join(c if c.isascii() and (c.isalnum() or c in "_.:-") else "-" for c in text.strip())[:80].lstrip("._:-")
     if not name:
         raise ContractError(
@@ -207,7 +213,8 @@ def _topic_runs(
 
 
 def _episode(
-    mapping: Mapping, spec: RobotSpec, robot: str, tracks: dict[str, Track], base_ns: np.ndarray, provenance: Provenance,
+    mapping: Mapping, spec: RobotSpec, robot: str, tracks: dict[str, Track], base_ns: np.ndarray,
+    provenance: Provenance,
     tags: dict[str, str], notes: tuple[str, ...], flags: list[QualityFlag],
 ) -> Episode | None:  # fmt: skip
     """The episode of one piece, or None when no state was measured in it."""
@@ -272,10 +279,11 @@ def _first_of(mapping: Mapping, tracks: dict[str, Track], role: Role) -> tuple[C
     return next(((c, tracks[c.name]) for c in mapping.channels if c.role == role and c.name in tracks), None)
 
 
-def _reward(mapping: Mapping, tracks: dict[str, Track], grid: np.ndarray) -> np.ndarray | None:
+def _reward(mapping: Mapping, tracks: dict[str, Track], grid: np.ndarray) -> np.ndarray:
+    """float64 [T], NaN where none was logged."""
     found = _first_of(mapping, tracks, Role.REWARD)
     if found is None:
-        return None
+        return np.full(len(grid) - 1, np.nan)
     sampled = _sampled(*found, grid)
     return np.where(sampled.valid, sampled.values[:, 0], np.nan)[:-1]
 

@@ -27,11 +27,12 @@ def is_robot_log(raw: RawLog) -> bool:
 def robot_log_to_episode(raw: RawLog, raw_sha256: str) -> Episode:
     """The episode of one robot log.
 
-    Raises DataError: `truncated`, `corrupt` (the file), `not_a_robot_log` (metadata), `bad_shape` (topics do not fit the
-    specification or each other).
+    Raises DataError: `truncated`, `corrupt` (the file), `not_a_robot_log` (metadata), `bad_shape` (topics do not fit
+    the specification or each other).
     """
     if not is_robot_log(raw):
-        raise DataError("not a log of one of our robots: its metadata record 'sim2real' is missing", code="not_a_robot_log",
+        raise DataError("not a log of one of our robots: its metadata record 'sim2real' is missing",
+                        code="not_a_robot_log",
                         remedy="Give a mapping.")  # fmt: skip
     for flag in raw.salvage:
         raise DataError(flag.detail, code=flag.code)
@@ -96,7 +97,8 @@ def _inputs(raw: RawLog, topic: str, width: int, time_ns: np.ndarray) -> np.ndar
     times, values = _topic(raw, topic, width)
     if not np.array_equal(times, time_ns[:-1]):
         raise DataError(
-            f"topic '{topic}' has {len(times)} messages, the states ask for {len(time_ns) - 1} at the times of all states but the last",
+            f"topic '{topic}' has {len(times)} messages, the states ask for {len(time_ns) - 1}, at the times of "
+            "all states but the last",
             code="bad_shape",
         )
     return values

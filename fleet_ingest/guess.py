@@ -18,27 +18,31 @@ from storage.contracts.units import ALIASES, UNITS, unit
 _SUFFIXES: dict[str, str] = {
     "rad_s": "rad/s", "rad_per_s": "rad/s", "radps": "rad/s", "rads": "rad/s", "deg_s": "deg/s", "deg_per_s": "deg/s",
     "degps": "deg/s", "dps": "deg/s", "rad_s2": "rad/s^2", "rpm": "rpm", "rad": "rad", "deg": "deg", "turns": "turn",
-    "m_s2": "m/s^2", "mps2": "m/s^2", "m_s": "m/s", "m_per_s": "m/s", "mps": "m/s", "ms-1": "m/s", "mm_s": "mm/s", "cm_s": "cm/s",
-    "kmh": "km/h", "km_h": "km/h", "mph": "mph", "mm": "mm", "cm": "cm", "km": "km", "m": "m", "nm": "N*m", "n_m": "N*m",
-    "mnm": "mN*m", "newton": "N", "n": "N", "kn": "kN", "v": "V", "volt": "V", "volts": "V", "mv": "mV", "a": "A", "amp": "A",
-    "amps": "A", "ma": "mA", "w": "W", "hz": "Hz", "degc": "degC", "celsius": "degC", "c": "degC", "k": "K", "pa": "Pa",
-    "kpa": "kPa", "bar": "bar", "psi": "psi", "percent": "%", "pct": "%", "kg": "kg", "s": "s", "ms": "ms", "us": "us", "ns": "ns",
+    "m_s2": "m/s^2", "mps2": "m/s^2", "m_s": "m/s", "m_per_s": "m/s", "mps": "m/s", "ms-1": "m/s", "mm_s": "mm/s",
+    "cm_s": "cm/s", "kmh": "km/h", "km_h": "km/h", "mph": "mph", "mm": "mm", "cm": "cm", "km": "km", "m": "m",
+    "nm": "N*m", "n_m": "N*m", "mnm": "mN*m", "newton": "N", "n": "N", "kn": "kN", "v": "V", "volt": "V",
+    "volts": "V", "mv": "mV", "a": "A", "amp": "A", "amps": "A", "ma": "mA", "w": "W", "hz": "Hz", "degc": "degC",
+    "celsius": "degC", "c": "degC", "k": "K", "pa": "Pa", "kpa": "kPa", "bar": "bar", "psi": "psi", "percent": "%",
+    "pct": "%", "kg": "kg", "s": "s", "ms": "ms", "us": "us", "ns": "ns",
 }  # fmt: skip
 _COMMAND = re.compile(
-    r"(^|[_./\s])(cmd|command|action|act|control|ctrl|u\d*|desired|des|target|ref|setpoint|input|throttle|pwm)([_./\s\d\[]|$)|^(motor_)?volt",
+    r"(^|[_./\s])(cmd|command|action|act|control|ctrl|u\d*|desired|des|target|ref|setpoint|input|throttle|pwm)"
+    r"([_./\s\d\[]|$)|^(motor_)?volt",
     re.I,
 )
 _EXOGENOUS = re.compile(r"disturb|external|wind|push|perturb", re.I)
 _MEASURED = re.compile(r"(^|[_./\s])(meas|measured|actual|act_|est|estimated|filtered|obs|state)", re.I)
 _EFFORT = re.compile(r"(^|[_./\s])(tau|torque|force|effort|current|voltage|volt|thrust|pwm)", re.I)
 _ANGLE = re.compile(
-    r"(^|[_./\s])(q\d*|angle|theta\d*|phi\d*|psi\d*|alpha|beta|roll|pitch|yaw|heading|joint\d*|pos_joint)([_./\s\d\[]|$)",
+    r"(^|[_./\s])(q\d*|angle|theta\d*|phi\d*|psi\d*|alpha|beta|roll|pitch|yaw|heading|joint\d*|pos_joint)"
+    r"([_./\s\d\[]|$)",
     re.I,
 )
 _REWARD = re.compile(r"^(.*[_./])?rewards?$", re.I)
 _DONE = re.compile(r"^(.*[_./])?(done|terminated|terminal|is_terminal|next\.done)$", re.I)
 _INDEX = re.compile(
-    r"(^|[_./\s])(index|idx|seq|count|counter|frame|frame_index|episode|episode_index|task_index|row|id)$|^unnamed|^column_1$",
+    r"(^|[_./\s])(index|idx|seq|count|counter|frame|frame_index|episode|episode_index|task_index|row|id)$"
+    r"|^unnamed|^column_1$",
     re.I,
 )
 _RATE_DIMENSION = {"angle": "rad/s", "length": "m/s", "velocity": "m/s^2", "angular velocity": "rad/s^2"}
@@ -96,10 +100,8 @@ def _left_out(name: str, values: np.ndarray) -> bool:
         return True
     whole = values.ndim == 1 and values.dtype.kind in "iu"
     return (
-        whole
-        and (_INDEX.search(name) is not None or bool(len(values) > 2 and np.all(np.diff(values) == 1)))
-        or name.endswith(".t")
-    )
+        whole and (_INDEX.search(name) is not None or bool(len(values) > 2 and np.all(np.diff(values) == 1)))
+    ) or name.endswith(".t")
 
 
 def _direction_pairs(columns: dict[str, np.ndarray]) -> list[tuple[str, str]]:
@@ -126,7 +128,9 @@ def _direction_pairs(columns: dict[str, np.ndarray]) -> list[tuple[str, str]]:
 
 
 def unit_of_name(name: str) -> tuple[str | None, str]:
-    """(unit, name without it): `q1_rad` -> ('rad', 'q1'), `speed [m/s]` -> ('m/s', 'speed'); (None, name) without one."""
+    """(unit, name without it): `q1_rad` -> ('rad', 'q1'), `speed [m/s]` -> ('m/s', 'speed'); (None, name) without
+    one.
+    """
     bracket = re.match(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$", name)
     if bracket is not None and not bracket.group(2).isdigit():
         text = bracket.group(2).strip()
@@ -236,7 +240,7 @@ def _derivatives(raw: RawLog, columns: dict[str, np.ndarray], guesses: list[Gues
                 p, c, angle=parent.fields.get("unit") == "rad" and parent.fields["kind"] == "angle"
             )
             ratio = slope * _si(child) / _si(parent)
-            plausible = 0.5 < ratio < 2.0 or not _has_units(parent, child) and (0.5 < abs(slope) < 2.0)
+            plausible = 0.5 < ratio < 2.0 or (not _has_units(parent, child) and (0.5 < abs(slope) < 2.0))
             if correlation > 0.8 and plausible:
                 fits.append((correlation, parent, child))
     done: set[int] = set()
@@ -301,7 +305,8 @@ def _descends(guess: Guess, of: Guess, guesses: list[Guess]) -> bool:
 
 
 def _track(raw: RawLog, name: str, values: np.ndarray, time_ns: np.ndarray) -> Track:
-    times = raw.series[name].time_ns if raw.series[name].time_ns is not None else time_ns
+    own = raw.series[name].time_ns
+    times = time_ns if own is None else own
     values = values.astype(np.float64).reshape(len(values), -1)
     keep = np.concatenate([[True], np.diff(times) > 0]) if len(times) else np.zeros(0, bool)
     return Track(times[keep][:50_000], values[keep][:50_000])

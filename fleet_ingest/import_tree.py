@@ -1,7 +1,8 @@
-"""Imports files and folders of logs: finds them by the mapping's glob, checks the mapping on them, takes in each by itself.
+"""Imports files and folders of logs: finds them by the mapping's glob, checks the mapping on them, takes in each by
+itself.
 
-A mapping that fits no file is an error before anything is stored; a file that it does not fit, among others that it does,
-is quarantined. This module opens no store and no catalog; it is given both.
+A mapping that fits no file is an error before anything is stored; a file that it does not fit, among others that it
+does, is quarantined. This module opens no store and no catalog; it is given both.
 """
 
 import os
@@ -18,8 +19,9 @@ from fleet_ingest.validate import Sandbox, Verdict
 from storage.contracts.errors import ContractError, InputError
 
 MAPPING_CODES = frozenset(
-    {"missing_column", "missing_time", "missing_index", "not_numbers", "wrong_type", "width", "time_unit", "time_not_numbers",
-     "time_out_of_range", "wrong_separator", "wrong_format", "header_mismatch", "different_topics", "mapping"}
+    {"missing_column", "missing_time", "missing_index", "not_numbers", "wrong_type", "width", "time_unit",
+     "time_not_numbers", "time_out_of_range", "wrong_separator", "wrong_format", "header_mismatch", "different_topics",
+     "mapping"}
 )  # fmt: skip
 """Reasons that a mapping can be to blame for; the other ones are the file's."""
 
@@ -40,7 +42,8 @@ def import_tree(
 ) -> list[IngestResult]:
     """Takes in every log under `paths`, in the order of their paths; one result a file.
 
-    `robot` overrides the mapping's serial name; `notes` are an operator's words, kept with every episode (with a mapping).
+    `robot` overrides the mapping's serial name; `notes` are an operator's words, kept with every episode (with a
+    mapping).
     Raises InputError when a path does not exist, no file fits the glob, or the mapping fits none of the files.
     """
     tell = progress or (lambda share, text: None)
@@ -60,7 +63,8 @@ def import_tree(
 def find_logs(paths: Sequence[Path], mapping: Mapping | None) -> list[Path]:
     """The files given, and those under the folders given that fit the mapping's glob (without one: `*.mcap`), sorted.
 
-    Hidden files are left out, links out of a folder are not followed. Raises InputError that says what is there instead.
+    Hidden files are left out, links out of a folder are not followed. Raises InputError that says what is there
+    instead.
     """
     pattern = PathPattern(mapping.files if mapping is not None else "**/*.mcap")
     found: dict[Path, None] = {}

@@ -1,8 +1,9 @@
 """Takes logs in: bytes into the object store, then episodes, then rows in the catalog; each file by itself.
 
-Every step is keyed by content (raw log, mapping, converter version), so that the same file twice gives the same rows, and a
-run that was killed between any two steps is repaired by running it again. A file that cannot be read is kept and recorded
-as quarantined with its reason. This module decides nothing about training; the split follows from the raw log's digest.
+Every step is keyed by content (raw log, mapping, converter version), so that the same file twice gives the same rows,
+and a run that was killed between any two steps is repaired by running it again. A file that cannot be read is kept and
+recorded as quarantined with its reason. This module decides nothing about training; the split follows from the raw
+log's digest.
 """
 
 import tempfile
@@ -18,7 +19,7 @@ from fleet_ingest.reading import converter_of
 from fleet_ingest.validate import Sandbox, Verdict
 from storage.codecs.episodes import decode_episode
 from storage.contracts.dataset import split_of
-from storage.contracts.episode import Episode, Provenance, QualityFlag
+from storage.contracts.episode import Episode, QualityFlag
 from storage.contracts.errors import DataError, InputError, UnknownName
 
 Progress = Callable[[float, str], None]
@@ -64,13 +65,14 @@ def ingest_file(
     catalog: Any,
     mapping: Mapping | None = None,
     robot: str | None = None,
-    assignment: str | None = None,
+    assignment: int | None = None,
     sandbox: Sandbox | None = None,
 ) -> IngestResult:
-    """Takes in the log at `path`. Without a mapping it must be a log of our own robots. `robot` overrides the mapping's.
+    """Takes in the log at `path`. Without a mapping it must be a log of our own robots.
 
-    Raises InputError when there is no such file, no mapping for it, or its path does not name the robot; nothing was stored
-    then. Bad files raise nothing: their result says `quarantined`.
+    `robot` overrides the mapping's serial name.
+    Raises InputError when there is no such file, no mapping for it, or its path does not name the robot; nothing was
+    stored then. Bad files raise nothing: their result says `quarantined`.
     """
     detect = path.absolute()
     if not detect.is_file():
@@ -89,12 +91,13 @@ def ingest_object(
     name: str = "",
     mapping: Mapping | None = None,
     robot: str | None = None,
-    assignment: str | None = None,
+    assignment: int | None = None,
     upload_id: int | None = None,
     sandbox: Sandbox | None = None,
 ) -> IngestResult:
-    """Takes in a log whose bytes are in the store already; `name` is its file name. `upload_id` is the row that waits for it.
+    """Takes in a log whose bytes are in the store already; `name` is its file name.
 
+    `upload_id` is the row that waits for it.
     Raises UnknownName when there is no such object.
     """
     with _borrowed(sandbox) as child, tempfile.TemporaryDirectory(prefix="ingest-") as work:
@@ -127,7 +130,7 @@ class _Job:
     catalog: Any
     mapping: Mapping | None
     robot: str | None
-    assignment: str | None
+    assignment: int | None
     upload_id: int | None
 
     def run(self, local: Path, sha256: str, name: str, child: Sandbox, work: Path) -> IngestResult:
@@ -153,23 +156,19 @@ class _Job:
         return safe_serial(self.mapping.facts_of(name)[0])
 
     def _known(self, serial: str, sha256: str, name: str) -> IngestResult | None:
-        """The result of an earlier run with the same bytes, mapping and converter, if it finished."""
-        rows = (
-            [row for row in self.catalog.uploads.list(robot=serial) if row.sha256 == sha256]
-            if self._has(serial)
-            else []
-        )
-        row = next((row for row in rows if row.state in (ACCEPTED, SALVAGED)), None)
-        if row is None or (self.upload_id is not None and row.id != self.upload_id):
+        """The result of an earlier run with the same bytes, mapping and converter, if it was finished and accepted."""
+        row = self.catalog.uploads.find(serial, sha256)
+        digest = None if self.mapping is None else self.mapping.digest
+        if row is None or row.state not in (ACCEPTED, SALVAGED) or row.mapping_sha256 != digest:
             return None
-        found = self.catalog.episodes.find(upload_ids=[row.id])
-        wanted = (None if self.mapping is None else self.mapping.digest, converter_of(self.mapping))
-        made = [e for e in found if _made_by(decode_episode(self.store.get_bytes(e.sha256)).provenance) == wanted]
-        if not made or len(made) != len(found):
+        made = [e for e in self.catalog.episodes.find(upload_ids=[row.id]) if e.mapping_sha256 == digest]
+        current = [e for e in made if e.converter == converter_of(self.mapping)]
+        if not current or (self.upload_id is not None and row.id != self.upload_id):
             return None
         return IngestResult(
-            path=name, robot=serial, upload_id=row.id, raw_sha256=sha256, state=row.state, code=row.reason_code or "",
-            detail=row.detail, episodes=tuple(e.sha256 for e in made), duration_s=sum(e.duration_s for e in made), known=True,
+            path=name, robot=current[0].robot, upload_id=row.id, raw_sha256=sha256, state=row.state,
+            code=row.reason_code or "", detail=row.detail, episodes=tuple(e.sha256 for e in current),
+            duration_s=sum(e.duration_s for e in current), known=True,
         )  # fmt: skip
 
     def _has(self, serial: str) -> bool:
@@ -182,23 +181,14 @@ class _Job:
     def _record(
         self, serial: str, local: Path, sha256: str, name: str, verdict: Verdict, episodes: list[tuple[str, Episode]]
     ) -> IngestResult:
-        self._register(serial, verdict, [episode for _, episode in episodes])
+        self._register(serial, [episode for _, episode in episodes])
         digest = None if self.mapping is None else self.mapping.digest
-        upload = (
-            self.upload_id
-            or self.catalog.uploads.begin(
-                serial,
-                sha256,
-                local.stat().st_size,
-                _format(local, self.mapping),
-                f"{serial}:{sha256}",
-                digest,
-                self.assignment,
-            ).id
-        )
-        split = split_of(sha256)
-        for key, episode in episodes:
-            self.catalog.episodes.add(key, episode, upload_id=upload, split=split)
+        upload = self.upload_id
+        if upload is None:
+            size, format = local.stat().st_size, _format(local, self.mapping)
+            row = self.catalog.uploads.begin(serial, sha256, size, format, f"import:{sha256}", digest, self.assignment)
+            upload = int(row.id)
+        self.catalog.episodes.add_many(episodes, upload_id=upload, split=split_of(sha256), assignment=self.assignment)
         keys = tuple(key for key, _ in episodes)
         detail = verdict.detail + (f" {verdict.remedy}" if verdict.remedy else "")
         self.catalog.uploads.finish(
@@ -210,7 +200,7 @@ class _Job:
             duration_s=sum(episode.duration_s for _, episode in episodes),
         )  # fmt: skip
 
-    def _register(self, serial: str, verdict: Verdict, episodes: list[Episode]) -> None:
+    def _register(self, serial: str, episodes: list[Episode]) -> None:
         """Rows for the robots of the episodes; a file without any gets its robot a row only where there is none."""
         for robot, spec in {episode.robot: episode.spec for episode in episodes}.items():
             self.catalog.robots.register(robot, spec)
@@ -227,10 +217,6 @@ class _Job:
 _UNKNOWN = Mapping.model_validate(
     {"name": "unknown", "channels": [{"column": "unknown", "name": "unknown", "kind": "scalar"}]}
 )
-
-
-def _made_by(provenance: Provenance) -> tuple[str | None, str]:
-    return provenance.mapping_sha256, provenance.converter
 
 
 def _format(path: Path, mapping: Mapping | None) -> str:

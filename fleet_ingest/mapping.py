@@ -11,8 +11,8 @@
       - {column: v_mm_s, name: cart.velocity, kind: linear, unit: mm/s, entity: cart, derivative_of: cart.position}
       - {column: F, name: cart.force, kind: effort, role: command, unit: N, entity: cart, limits: [-10, 10]}
 
-`mapping.schema.json` beside this file describes every field. `load_mapping` reads the file; `fleet_ingest.convert` applies
-it. This module reads no logs.
+`mapping.schema.json` beside this file describes every field. `load_mapping` reads the file; `fleet_ingest.convert`
+applies it. This module reads no logs.
 """
 
 from functools import cached_property
@@ -43,7 +43,10 @@ Resample = Literal["auto", "linear", "hold", "mean"]
 
 
 class TimeMap(Contract):
-    """Where time is. Either a column (a path below the topic for MCAP; there the default is the log time) or a fixed rate."""
+    """Where time is.
+
+    Either a column (a path below the topic for MCAP; there the default is the log time) or a fixed rate.
+    """
 
     column: str | None = Field(default=None, description="name of the time column")
     unit: Literal["s", "ms", "us", "ns", "min", "iso8601", "auto"] = Field(
@@ -62,7 +65,9 @@ class TimeMap(Contract):
 
 
 class ChannelMap(Contract):
-    """One channel and the column it comes from: `si = to_si(sign * scale * value + offset)`, with `unit` as the source unit."""
+    """One channel and the column it comes from: `si = to_si(sign * scale * value + offset)`, with `unit` as the
+    source unit.
+    """
 
     column: str | tuple[str, ...] = Field(description="column name; `name[2]` is one of a list; several make a vector")
     name: str = Field(description="name of the channel, e.g. pole.angle")
@@ -128,7 +133,8 @@ class ChannelMap(Contract):
             units = ", ".join(name for name, u in UNITS.items() if u.dimension in allowed)
             hint = " An angular velocity is 'kind: linear' with 'derivative_of'." if self.kind == Kind.ANGLE else ""
             raise ContractError(
-                f"channel '{self.name}': kind {self.kind} cannot be in '{self.unit}' ({dimension}); units: {units}.{hint}"
+                f"channel '{self.name}': kind {self.kind} cannot be in '{self.unit}' ({dimension}); "
+                f"units: {units}.{hint}"
             )
         if self.scale == 0:
             raise ContractError(f"channel '{self.name}': scale is 0, so every value would be the same")
@@ -157,15 +163,18 @@ class ChannelMap(Contract):
         return Channel(
             name=self.name, kind=self.kind, role=self.role, unit=si_unit(self.unit), size=size, entity=self.entity,
             derivative_of=self.derivative_of, frame=self.frame, rate_hz=self.rate_hz, latency_s=self.latency_s,
-            resolution=None if self.resolution is None else self.resolution * source.scale, limits=limits, labels=self.labels,
+            resolution=None if self.resolution is None else self.resolution * source.scale, limits=limits,
+            labels=self.labels,
         )  # fmt: skip
 
 
 class FileRule(Contract):
-    """What holds for some files only: tags and a note, e.g. that a column holds something else in the logs of one day."""
+    """What holds for some files only: tags and a note, e.g. that a column holds something else in the logs of one
+    day.
+    """
 
     files: str = Field(description="glob over the path within the tree, e.g. '**/20220812_*'")
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default={})
     note: str = ""
     without: tuple[str, ...] = Field(
         default=(), description="channels whose column is not to be trusted in these files"
@@ -239,15 +248,15 @@ class Mapping(Contract):
             if of in _RATE_OF and given != _RATE_OF[of]:
                 units = ", ".join(name for name, u in UNITS.items() if u.dimension == _RATE_OF[of])
                 raise ContractError(
-                    f"channel '{channel.name}' in '{channel.unit}' ({given}) cannot be the derivative of '{parent.name}' in "
-                    f"'{parent.unit}' ({of}); units: {units}"
+                    f"channel '{channel.name}' in '{channel.unit}' ({given}) cannot be the derivative of "
+                    f"'{parent.name}' in '{parent.unit}' ({of}); units: {units}"
                 )
 
     def spec_at(self, rate_hz: float) -> RobotSpec:
         """The robot's specification at a control rate in Hz."""
         return RobotSpec(
-            name=self.name, version=self.version, control_rate_hz=rate_hz, channels=tuple(c.channel for c in self.channels),
-            entities=self.entities, source_text=self.source,
+            name=self.name, version=self.version, control_rate_hz=rate_hz,
+            channels=tuple(c.channel for c in self.channels), entities=self.entities, source_text=self.source,
         )  # fmt: skip
 
     def at_rate(self, rate_hz: float) -> "Mapping":
@@ -275,8 +284,8 @@ class Mapping(Contract):
     ) -> tuple[str, dict[str, str], tuple[str, ...], frozenset[str]]:
         """(serial name, tags, notes, channels not to be trusted) of the log at `path`.
 
-        `robot` is the serial name where it is known. Raises ContractError when the path does not fit the pattern and the
-        serial name needs it.
+        `robot` is the serial name where it is known. Raises ContractError when the path does not fit the pattern and
+        the serial name needs it.
         """
         parts = PathPattern(self.path).match(path) if self.path else {}
         needed = placeholders(self.robot or "")

@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.get_event()
+            event = self.get_event()  # type: ignore[no-untyped-call]
             raise yaml.constructor.ConstructorError(
                 None, None, "aliases (*name) are not allowed in mappings", event.start_mark
             )
@@ -56,16 +56,19 @@ def load_mapping(path: Path | str) -> Mapping:
 
 
 def parse_mapping(text: str, where: str = "the mapping") -> Mapping:
-    """The mapping that `text` holds; `where` is for messages. Raises InputError with line, field and what is expected."""
+    """The mapping that `text` holds; `where` is for messages.
+
+    Raises InputError with line, field and what is expected.
+    """
     try:
-        data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(
             f"{where} is not readable YAML: {_yaml_problem(error)}", remedy="Indent with spaces; quote texts with ':'."
         ) from error
     if not isinstance(data, dict):
-        raise InputError(f"{where} is {'empty' if data is None else f'a {type(data).__name__}'}; a mapping has keys such as "
-                         "'name', 'time' and 'channels'")  # fmt: skip
+        raise InputError(f"{where} is {'empty' if data is None else f'a {type(data).__name__}'}; a mapping has keys "
+                         "such as 'name', 'time' and 'channels'")  # fmt: skip
     try:
         return Mapping.model_validate(data)
     except ValidationError as error:

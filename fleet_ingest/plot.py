@@ -11,7 +11,7 @@ from fleet_ingest.tracks import channel_values
 from storage.contracts.errors import DataError
 
 matplotlib.use("Agg")
-from matplotlib.figure import Figure  # noqa: E402 - after the choice of a backend without a display
+from matplotlib.figure import Figure
 
 _ROWS = 24
 _POINTS = 4000

@@ -1,7 +1,7 @@
 """Drafts a mapping from one file: which column is time, what each of the others is, by name, unit and numeric evidence.
 
-A draft loads and works as it is; what was guessed with doubt is marked with a comment in the YAML. This module writes no
-files and stores nothing.
+A draft loads and works as it is; what was guessed with doubt is marked with a comment in the YAML. This module writes
+no files and stores nothing.
 """
 
 import re
@@ -22,7 +22,8 @@ from fleet_ingest.reading import BROKEN
 from storage.contracts.errors import DataError, InputError
 
 _TIME_NAME = re.compile(
-    r"^(t|time|times|timestamp|timestamps|stamp|clock|date|datetime|secs?|seconds|epoch)([_\s.\[(].*)?$|(^|[_./])(time|timestamp|stamp)([_.].*)?$",
+    r"^(t|time|times|timestamp|timestamps|stamp|clock|date|datetime|secs?|seconds|epoch)([_\s.\[(].*)?$"
+    r"|(^|[_./])(time|timestamp|stamp)([_.].*)?$",
     re.I,
 )
 _FIELDS = ("column", "name", "kind", "role", "unit", "entity", "derivative_of", "size", "optional", "default", "labels")
@@ -37,7 +38,10 @@ class Draft(NamedTuple):
 
 
 def propose(path: Path, *, limits: Limits | None = None) -> Draft:
-    """A draft for logs like the one at `path`. Raises DataError when it cannot be read, or holds no column of numbers."""
+    """A draft for logs like the one at `path`.
+
+    Raises DataError when it cannot be read, or holds no column of numbers.
+    """
     if path.is_dir():
         raise InputError(f"{path} is a folder", remedy="Give one typical file of it.")
     raw = read_log(path, limits=limits or Limits())
@@ -115,7 +119,8 @@ def _yaml(
         f"name: {name}  # CHECK: the name of this kind of robot",
         f'files: "**/*{path.suffix}"',
         f"format: {raw.format}",
-        f'robot: {name}-1  # CHECK: the serial name; several robots in one tree: path: "{{robot}}/{{run}}{path.suffix}", robot: "{{robot}}"',
+        f"robot: {name}-1  # CHECK: the serial name",
+        f'# Several robots in one tree, a folder each: path: "{{unit}}/{{run}}{path.suffix}", robot: "{name}-{{unit}}"',
         *[f"# CHECK: {doubt}" for doubt in doubts],
     ]
     if time is not None:

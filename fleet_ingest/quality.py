@@ -36,7 +36,8 @@ def _clock_flags(mapping: Mapping, time_ns: np.ndarray) -> list[QualityFlag]:
     median, flags = float(np.median(steps)), []
     off = int((np.abs(steps - median) > _JITTER * median).sum())
     if off:
-        detail = f"steps over {_JITTER:.0%} off the median of {median * 1e3:.3g} ms; the longest is {steps.max() * 1e3:.3g} ms"
+        longest_ms = float(steps.max()) * 1e3
+        detail = f"steps over {_JITTER:.0%} off the median of {median * 1e3:.3g} ms; the longest is {longest_ms:.3g} ms"
         flags.append(QualityFlag(code="jitter", count=off, detail=detail))
     nominal = mapping.nominal_rate_hz
     mean = 1.0 / float(steps.mean())
@@ -63,7 +64,9 @@ def _channel_flags(channel: ChannelMap, track: Track) -> list[QualityFlag]:
 
 
 def _stuck_flag(name: str, time_ns: np.ndarray, values: np.ndarray) -> list[QualityFlag]:
-    """The longest stretch of exactly equal values, when it is long and the signal moves elsewhere, or never moves at all."""
+    """The longest stretch of exactly equal values, when it is long and the signal moves elsewhere, or never moves at
+    all.
+    """
     changes = np.flatnonzero((np.diff(values, axis=0) != 0).any(axis=1)) + 1
     edges = np.concatenate([[0], changes, [len(values)]])
     longest = int(np.argmax(np.diff(edges)))
@@ -82,9 +85,8 @@ def _derivative_flag(channel: ChannelMap, parent: Track, track: Track) -> list[Q
     if channel.kind in (Kind.DIRECTION, Kind.ORIENTATION) or abs(correlation) < 0.9 or 0.6 < slope < 1.6:
         return []
     ratio = abs(slope)
-    cause = "the sign is turned" if 0.6 < ratio < 1.6 else (
-        "one is in degrees" if 0.6 < ratio * _DEGREE < 1.6 or 0.6 < ratio / _DEGREE < 1.6 else "a unit or scale is wrong"
-    )  # fmt: skip
+    degrees = 0.6 < ratio * _DEGREE < 1.6 or 0.6 < ratio / _DEGREE < 1.6
+    cause = "the sign is turned" if 0.6 < ratio < 1.6 else "one is in degrees" if degrees else "a wrong unit"
     detail = (
         f"it is {slope:.4g} times d/dt of '{channel.derivative_of}' (correlation {correlation:.3f}): perhaps {cause}"
     )

@@ -48,8 +48,9 @@ def read_episodes(
     robot: str | None = None,
     limits: Limits | None = None,
 ) -> Reading:
-    """The episodes of the log at `path`, which stands at `logical_path` in its tree. Without a mapping: our robots' logs.
+    """The episodes of the log at `path`, which stands at `logical_path` in its tree.
 
+    Without a mapping only logs of our own robots can be read.
     `robot` overrides the serial name that the mapping would give; our robots' logs must be of that robot.
     Raises DataError with a code, InputError when there is no mapping and the log needs one.
     """
@@ -75,9 +76,24 @@ def _own_log(path: Path, raw_sha256: str, robot: str | None, limits: Limits) -> 
             remedy="Draft one with 'sim2real import --propose FILE'.",
         )
     episode = convert_robot_log.robot_log_to_episode(raw, raw_sha256)
+    _check_names(episode)
     if robot is not None and episode.robot != robot:
         raise DataError(f"the log is of robot '{episode.robot}', it was sent by '{robot}'", code="wrong_robot")
     return Reading((episode,), episode.quality, episode.spec.control_rate_hz)
+
+
+def _check_names(episode: Episode) -> None:
+    """What a log says of itself goes into the catalog: it must be short and plain."""
+    serial = convert.safe_serial(episode.robot)
+    if serial != episode.robot:
+        raise DataError(
+            f"'{episode.robot[:80]}' is no serial name of a robot; '{serial}' would be one", code="bad_name"
+        )
+    for key, value in episode.tags.items():
+        if not key or "\0" in key + value or len(key.encode()) + len(value.encode()) > 1000:
+            raise DataError(
+                f"the log's tag {key[:40]!r} is empty, longer than 1000 bytes or holds NUL", code="bad_name"
+            )
 
 
 def _refuse_broken(raw: RawLog, salvage: bool) -> None:

@@ -1,7 +1,8 @@
 """One signal on a uniform grid of times, according to its kind: interpolated, held, averaged, or gathered as events.
 
-Angles are unwrapped before they are interpolated (and stay unwrapped), directions and orientations are normalised again,
-signals slower than the grid are held and count as measured only where a sample came. This module knows no channel names.
+Angles are unwrapped before they are interpolated (and stay unwrapped), directions and orientations are normalised
+again, signals slower than the grid are held and count as measured only where a sample came. This module knows no
+channel names.
 """
 
 from typing import NamedTuple
@@ -69,7 +70,7 @@ def _regular(values: np.ndarray, kind: Kind) -> np.ndarray:
 
 def _unit(values: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, length, out=np.zeros_like(values), where=length > 1e-12)
+    return np.asarray(np.divide(values, length, out=np.zeros_like(values), where=length > 1e-12))
 
 
 def _linear(time: np.ndarray, values: np.ndarray, kind: Kind, grid_ns: np.ndarray, bridge_ns: float) -> Sampled:
@@ -86,7 +87,7 @@ def _linear(time: np.ndarray, values: np.ndarray, kind: Kind, grid_ns: np.ndarra
 def _logged(time: np.ndarray, measured: np.ndarray, grid_ns: np.ndarray) -> np.ndarray:
     """True where the last row at or before each grid time held a value."""
     row = np.searchsorted(time, grid_ns, side="right") - 1
-    return (row >= 0) & measured[np.maximum(row, 0)]
+    return np.asarray((row >= 0) & measured[np.maximum(row, 0)], dtype=bool)
 
 
 def _fresh(time: np.ndarray, row: np.ndarray, grid_ns: np.ndarray, period: float) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The channels of a mapping found in a log: values in SI units with NaN where nothing was measured, and their row times.
+"""The channels of a mapping found in a log: values in SI units with NaN where nothing was measured, and their row
+times.
 
 This module neither sorts nor resamples; it says clearly which column is missing or is not what the mapping says.
 """
@@ -18,10 +19,11 @@ from storage.contracts.errors import DataError
 
 _INDEX = re.compile(r"^(.*)\[(\d+)\]$")
 _TEXT_SHARE = 0.5
+_DECIMAL_COMMA = "Set 'csv: {decimal: \",\"}' in the mapping."
 
 
 def columns_to_read(mapping: Mapping) -> frozenset[str]:
-    """Names of the series that `mapping` may use: `a[2]` is looked for by that name and as row 2 of the lists in `a`."""
+    """Names of the series that `mapping` may use: `a[2]` is looked for by that name and in the lists of `a`."""
     names = set(mapping.wanted_columns)
     return frozenset(names | {found.group(1) for name in names if (found := _INDEX.match(name))})
 
@@ -65,7 +67,10 @@ def _listed(names: tuple[str, ...]) -> str:
 def channel_values(
     raw: RawLog, channel: ChannelMap, columns: tuple[str, ...]
 ) -> tuple[np.ndarray, Series, list[QualityFlag]]:
-    """(SI values [n, size], the first series, flags) of `columns`. Raises DataError `missing_column`, `not_numbers`, `width`."""
+    """(SI values [n, size], the first series, flags) of `columns`.
+
+    Raises DataError `missing_column`, `not_numbers`, `width`.
+    """
     use = f"channel '{channel.name}'"
     flags: list[QualityFlag] = []
     parts, first = [], series_of(raw, columns[0], use)
@@ -80,7 +85,8 @@ def channel_values(
     size = channel.channel.size
     if values.shape[1] != size:
         raise DataError(
-            f"{use} has size {size}, its columns {', '.join(columns)} give {values.shape[1]} values a row", code="width",
+            f"{use} has size {size}, its columns {', '.join(columns)} give {values.shape[1]} values a row",
+            code="width",
             remedy=f"Set 'size: {values.shape[1]}', or pick one with 'column: name[0]'.",
         )  # fmt: skip
     scale, offset = channel.to_si
@@ -104,8 +110,9 @@ def _numbers(values: np.ndarray, channel: ChannelMap, column: str) -> tuple[np.n
     if bad.mean() > _TEXT_SHARE:
         comma = re.fullmatch(r"\s*[+-]?\d+,\d+\s*", str(values[row])) is not None
         raise DataError(
-            f"channel '{channel.name}': column '{column}' holds text, e.g. {str(values[row])[:40]!r} in row {row + 1}", code="not_numbers",
-            remedy="Set 'csv: {decimal: \",\"}' in the mapping." if comma else "Choose a column of numbers, or 'kind: category'.",
+            f"channel '{channel.name}': column '{column}' holds text, e.g. {str(values[row])[:40]!r} in row {row + 1}",
+            code="not_numbers",
+            remedy=_DECIMAL_COMMA if comma else "Choose a column of numbers, or 'kind: category'.",
         )  # fmt: skip
     detail = (
         f"text among the numbers of '{column}' counts as missing; the first: {str(values[row])[:40]!r} in row {row + 1}"
@@ -128,7 +135,7 @@ def table_times(raw: RawLog, mapping: Mapping) -> np.ndarray:
     time = mapping.time
     rows = len(next(iter(raw.series.values())).values) if raw.series else 0
     if time.rate_hz is not None:
-        return np.rint(np.arange(rows) * (1e9 / time.rate_hz)).astype(np.int64)
+        return np.asarray(np.rint(np.arange(rows) * (1e9 / time.rate_hz)), dtype=np.int64)
     if time.column is None:
         raise DataError(
             f"the mapping names no time column; the columns are {_listed(raw.names)}", code="missing_time",
@@ -156,7 +163,7 @@ def table_times(raw: RawLog, mapping: Mapping) -> np.ndarray:
 def topic_times(raw: RawLog, mapping: Mapping, series: Series) -> np.ndarray:
     """int64 ns [n] of the messages of the topic of `series`: their log time, or the path that `time.column` names."""
     if mapping.time.column is None or mapping.time.column == "log_time":
-        return series.time_ns if series.time_ns is not None else np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=np.int64) if series.time_ns is None else series.time_ns
     name = f"{series.group}.{mapping.time.column}"
     unit = "ns" if mapping.time.column == "publish_time" else mapping.time.unit
     times = to_ns(series_of(raw, name, "time").values, unit, name)

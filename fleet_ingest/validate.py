@@ -1,4 +1,5 @@
-"""Reads logs in a child process with caps on memory, processor time and wall time: uploads are hostile until shown harmless.
+"""Reads logs in a child process with caps on memory, processor time and wall time: uploads are hostile until shown
+harmless.
 
 A `Sandbox` keeps one child and starts another when that one dies, so that many files cost one start. The child may read
 and write files as this process may: what it is kept from is taking the machine's memory and time, and from taking this
@@ -76,10 +77,14 @@ class Sandbox:
         logical_path: str = "",
         robot: str | None = None,
     ) -> Verdict:
-        """Reads and converts `path`; the encoded episodes are written into the directory `out`. Raises nothing for bad files."""
+        """Reads and converts `path`; the encoded episodes are written into the directory `out`.
+
+        Raises nothing for bad files.
+        """
         request = {
-            "path": str(path.absolute()), "mapping": None if mapping is None else mapping.to_json().decode(), "raw_sha256": raw_sha256,
-            "out": str(out.absolute()), "logical_path": logical_path, "robot": robot, "limits": asdict(self.limits),
+            "path": str(path.absolute()), "mapping": None if mapping is None else mapping.to_json().decode(),
+            "raw_sha256": raw_sha256, "out": str(out.absolute()),
+            "logical_path": logical_path, "robot": robot, "limits": asdict(self.limits),
         }  # fmt: skip
         with self._lock:
             answer = self._ask(json.dumps(request))
@@ -99,8 +104,8 @@ class Sandbox:
         if not line:
             code = child.wait(timeout=10)
             self._stop()
-            return _killed("too_costly", f"reading ended the process that read it ({_cause(code)}): it takes too much memory or time, "
-                           "or breaks the reader")  # fmt: skip
+            how = f"reading ended the process that read it ({_cause(code)}): it takes too much memory or time"
+            return _killed("too_costly", f"{how}, or breaks the reader")
         answer: dict[str, Any] = json.loads(line)
         if answer.get("code") == "too_costly":
             self._stop()
@@ -111,8 +116,8 @@ class Sandbox:
         environment = {
             key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LANG", "SYSTEMROOT") if key in os.environ
         }
-        environment |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system",
-                        "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
+        environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+        environment |= {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "PYTHONDONTWRITEBYTECODE": "1"}
         self._child = subprocess.Popen(
             [sys.executable, "-m", "fleet_ingest.validate_child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True, env=environment,

@@ -1,4 +1,5 @@
-"""The child of `fleet_ingest.validate`: one JSON request a line on standard input, one JSON answer a line on standard output.
+"""The child of `fleet_ingest.validate`: one JSON request a line on standard input, one JSON answer a line on standard
+output.
 
 Sets its own caps first. It ends when its standard input does.
 """
@@ -21,7 +22,9 @@ _CAN_CAP_MEMORY = sys.platform.startswith("linux")  # macOS counts reserved addr
 
 
 def cap(limits: Limits) -> None:
-    """Memory where the system counts it sanely, and the processor seconds of this request on top of those already used."""
+    """Memory where the system counts it sanely, and the processor seconds of this request on top of those already
+    used.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime + limits.cpu_s) + 1
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -86,13 +89,17 @@ def _converted(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     broken = next((f for f in flags if f.code in ("truncated", "corrupt", "ragged_rows", "bad_messages")), None)
     reason = {"code": broken.code, "detail": broken.detail} if broken is not None else {}
     return {
-        "state": "salvaged" if broken is not None else "accepted", **reason, "flags": [flag.model_dump() for flag in flags],
-        "episodes": names, "rate_hz": reading.rate_hz, "gaps": reading.gaps,
+        "state": "salvaged" if broken is not None else "accepted", **reason,
+        "flags": [flag.model_dump() for flag in flags], "episodes": names, "rate_hz": reading.rate_hz,
+        "gaps": reading.gaps,
     }  # fmt: skip
 
 
 def main() -> None:
-    """Answers requests until standard input ends. What libraries print goes to standard error, answers keep their own pipe."""
+    """Answers requests until standard input ends.
+
+    What libraries print goes to standard error, answers keep their own pipe.
+    """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:

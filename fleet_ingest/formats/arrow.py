@@ -86,14 +86,14 @@ def parse_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     None, empty text, nan and inf are not counted as bad text.
     """
-    text = pa.array(values, type=pa.string(), from_pandas=True)
+    text: Any = pa.array(values, type=pa.string(), from_pandas=True)
     text = pc.utf8_trim_whitespace(text)
-    number = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
-    blank = pc.or_(
-        pc.is_null(text), pc.fill_null(pc.or_(pc.equal(text, ""), pc.match_substring_regex(text, _NOT_FINITE)), True)
-    )
-    parsed = pc.if_else(number, text, None).cast(pa.float64())
-    bad = np.asarray(pc.invert(pc.or_(number, blank)).to_numpy(zero_copy_only=False), dtype=bool)
+    number: Any = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
+    none: Any = pc.fill_null(pc.equal(text, pa.scalar("")), True)
+    not_finite: Any = pc.fill_null(pc.match_substring_regex(text, _NOT_FINITE), False)
+    known: Any = pc.or_(number, pc.or_(none, not_finite))
+    parsed: Any = pc.if_else(number, text, None).cast(pa.float64())
+    bad = np.asarray(pc.invert(known).to_numpy(zero_copy_only=False), dtype=bool)
     return np.asarray(parsed.to_numpy(zero_copy_only=False), dtype=np.float64), bad
 
 

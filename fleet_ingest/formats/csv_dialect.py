@@ -39,7 +39,10 @@ class CsvOptions(Contract):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one file is written. `skip_lines` are the lines before the first row of data; `units` a row of units, if any."""
+    """How one file is written.
+
+    `skip_lines` are the lines before the first row of data; `units` a row of units, if any.
+    """
 
     separator: str
     decimal: str
@@ -63,7 +66,10 @@ def find_encoding(head: bytes, options: CsvOptions) -> str:
 
 
 def find_dialect(name: str, text: str, options: CsvOptions) -> Dialect:
-    """The dialect of a file that begins with `text`. Raises DataError `empty` or `wrong_separator`; `name` is for messages."""
+    """The dialect of a file that begins with `text`.
+
+    Raises DataError `empty` or `wrong_separator`; `name` is for messages.
+    """
     lines = text.splitlines()
     start = options.skip_rows
     comments: list[str] = []
@@ -112,20 +118,22 @@ def _with_header(
         and not all(not f.strip() for f in rows[1])
     ):
         units = tuple(rows[1])
-    names = options.names or rows[0]
-    return Dialect(separator, decimal, _unique(list(names)), start + 1 + bool(units), units)
+    found = options.names or tuple(rows[0])
+    return Dialect(separator, decimal, _unique(list(found)), start + 1 + bool(units), units)
 
 
 def _check_header(name: str, before: str, first: str, separator: str, options: CsvOptions) -> None:
-    """A header with another number of names than the rows have fields is refused: which ones are absent nobody can tell."""
+    """A header with another number of names than the rows have fields is refused: which ones are absent nobody can
+    tell.
+    """
     header, row = split_fields(before, separator), split_fields(first, separator)
     words = len(header) > 1 and not any(is_number(field) for field in header)
     if words and any(is_number(field) for field in row) and not options.names:
         raise DataError(
-            f"the header of '{name}' has {len(header)} names and its rows have {len(row)} fields; which names have no field "
-            "cannot be told",
+            f"the header of '{name}' has {len(header)} names and its rows have {len(row)} fields; which names "
+            "have no field cannot be told",
             code="header_mismatch",
-            remedy=f"Give the {len(row)} right ones in the mapping: 'csv: {{names: [...], header: false, skip_rows: 1}}'.",
+            remedy=f"Give the {len(row)} right ones: 'csv: {{names: [...], header: false, skip_rows: 1}}' in the map.",
         )
 
 
@@ -166,7 +174,8 @@ def _check_separator(name: str, rows: list[list[str]], separator: str, width: in
     for other in _SEPARATORS[:4]:
         if other != separator and joined.count(other) >= min(len(rows), 20):
             raise DataError(
-                f"'{name}' has a single column when it is cut at {separator!r}: {rows[0][0][:60]!r}", code="wrong_separator",
+                f"'{name}' has a single column when it is cut at {separator!r}: {rows[0][0][:60]!r}",
+                code="wrong_separator",
                 remedy=f"Set 'csv: {{separator: {other!r}}}' in the mapping, or leave it out to have it found.",
             )  # fmt: skip
 

@@ -1,14 +1,14 @@
 """CSV tables, by Arrow's vectorised reader, in whatever dialect they are written.
 
-Rows with too many or too few fields are left out and counted. Columns with text stay text: whether that is an error is for
-the channel that uses them to say. This module guesses no units.
+Rows with too many or too few fields are left out and counted. Columns with text stay text: whether that is an error is
+for the channel that uses them to say. This module guesses no units.
 """
 
 import re
 from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -76,7 +76,7 @@ def _decode(path: Path, head: bytes, encoding: str) -> str:
 def _read(path: Path, dialect: Dialect, encoding: str, wanted: list[str]) -> tuple[Any, list[Any]]:
     ragged: list[Any] = []
 
-    def skip(row: Any) -> str:
+    def skip(row: Any) -> Literal["skip", "error"]:
         ragged.append((row.number, row.actual_columns, row.text[:80] if row.text else ""))
         return "skip"
 
@@ -118,10 +118,10 @@ def _salvage(path: Path, ragged: list[Any], rows: int) -> tuple[QualityFlag, ...
     if len(ragged) > _RAGGED_SHARE * (rows + len(ragged)):
         number, found, text = ragged[0]
         raise DataError(
-            f"{len(ragged)} of {rows + len(ragged)} rows of '{path.name}' have another number of fields than its header; "
-            f"the first has {found}: {text!r}" + (f" (row {number})" if number else ""),
+            f"{len(ragged)} of {rows + len(ragged)} rows of '{path.name}' have another number of fields than its "
+            f"header; the first has {found}: {text!r}" + (f" (row {number})" if number else ""),
             code="ragged",
-            remedy="Check the separator and the decimal sign: set 'csv: {separator: ..., decimal: ...}' in the mapping.",
+            remedy="Check separator and decimal sign: set 'csv: {separator: ..., decimal: ...}' in the mapping.",
         )
     detail = f"rows with a wrong number of fields were left out; the first: {ragged[0][2]!r}"
     return (QualityFlag(code="ragged_rows", count=len(ragged), detail=detail),)

@@ -1,8 +1,8 @@
 """MCAP logs whose messages are JSON: one series a field, called topic + "." + path, e.g. `/imu.angular_velocity.x`.
 
-Lists of numbers are [n, k] series. Each series carries the log times of its own messages; `log_time` and `publish_time` are
-series too. Topics in other encodings are left out and named in the metadata. A file that breaks off is read as far as it
-goes and says so in `salvage`. This module knows no channel names of our own robots; `convert_robot_log` does.
+Lists of numbers are [n, k] series. Each series carries the log times of its own messages; `log_time` and `publish_time`
+are series too. Topics in other encodings are left out and named in the metadata. A file that breaks off is read as far
+as it goes and says so in `salvage`. This module knows no channel names of our own robots; `convert_robot_log` does.
 """
 
 import json
@@ -77,6 +77,10 @@ def read_mcap(path: Path, *, columns: Collection[str] | None, limits: Limits) ->
                     _take(record, channels, topics, other, path)
                 elif kind == "Channel":
                     channels[record.id] = record
+                elif kind == "Statistics" and record.message_count != count:
+                    raise DataError(
+                        f"'{path.name}' holds {count} messages, its summary counts {record.message_count}", code="corrupt"
+                    )
                 elif kind == "Header":
                     facts["profile"] = record.profile
                 elif kind == "Metadata":
@@ -135,7 +139,9 @@ def _series(topics: dict[str, _Topic]) -> dict[str, Series]:
 
 
 def _array(cells: list[Any]) -> np.ndarray | None:
-    """Numbers [n], equally long lists of numbers [n, k] (shorter ones padded by NaN), or text [n]; None for anything else."""
+    """Numbers [n], equally long lists of numbers [n, k] (shorter ones padded by NaN), or text [n]; None for anything
+    else.
+    """
     kinds = {type(cell) for cell in cells}
     if kinds <= {int}:
         try:

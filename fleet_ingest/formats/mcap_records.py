@@ -1,9 +1,9 @@
 """MCAP records of an untrusted file, in bounded memory, with every checksum checked.
 
-The framing is read here and each record's body is parsed from its own bytes, so that no length inside a record can ask for
-more than the record holds; chunks are decompressed under our own cap, because a 33 kB chunk that declares 100 bytes can
-expand to 1 GiB. See the MCAP specification, https://mcap.dev/spec. Message indexes are skipped, unknown records too.
-This module does not decode messages.
+The framing is read here and each record's body is parsed from its own bytes, so that no length inside a record can ask
+for more than the record holds; chunks are decompressed under our own cap, because a 33 kB chunk that declares 100 bytes
+can expand to 1 GiB. See the MCAP specification, https://mcap.dev/spec. Message indexes are skipped, unknown records
+too. This module does not decode messages.
 """
 
 import struct
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any, BinaryIO
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 from mcap import records as rec
 from mcap.data_stream import ReadDataStream
@@ -85,9 +85,10 @@ def read_records(stream: BinaryIO, name: str, limits: Limits) -> Iterator[Any]:
         elif opcode == Opcode.MESSAGE:
             yield _message(body, name)
         elif opcode in _PARSERS:
+            record = _parse(opcode, body, name)
             if opcode == Opcode.ATTACHMENT:
-                _check_crc("attachment", int.from_bytes(body[-4:], "little"), zlib.crc32(body[:-4]), name)
-            yield _parse(opcode, body, name)
+                _check_attachment(record, body, name)
+            yield record
 
 
 def _exactly(stream: BinaryIO, length: int, name: str) -> bytes:
@@ -111,6 +112,12 @@ def _parse(opcode: int, body: bytes, name: str) -> Any:
         raise DataError(
             f"'{name}' holds a damaged {Opcode(opcode).name.lower()} record: {error!r}", code="corrupt"
         ) from error
+
+
+def _check_attachment(record: Any, body: bytes, name: str) -> None:
+    """The checksum stands behind the fields, of which two times and three lengths are fixed; padding may follow."""
+    end = 8 + 8 + 4 + 4 + 8 + len(record.name.encode()) + len(record.media_type.encode()) + len(record.data)
+    _check_crc("attachment", int.from_bytes(body[end : end + 4], "little"), zlib.crc32(body[:end]), name)
 
 
 def _message(body: bytes, name: str) -> Any:
@@ -169,6 +176,7 @@ def _check_crc(what: str, declared: int, found: int, name: str) -> None:
     """0 means that the writer left the checksum out."""
     if declared not in (0, found):
         raise DataError(
-            f"'{name}': the {what} checksum is {found:08x}, the file says {declared:08x}: bytes have changed", code="corrupt",
+            f"'{name}': the {what} checksum is {found:08x}, the file says {declared:08x}: bytes have changed",
+            code="corrupt",
             remedy="Copy it again from the robot.",
         )  # fmt: skip

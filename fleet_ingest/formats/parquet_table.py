@@ -53,8 +53,8 @@ def _check_ends(path: Path) -> None:
         tail = file.read(4)
     if size < 12 or tail != b"PAR1":
         raise DataError(
-            f"'{path.name}' is cut off: it begins as Parquet and its end, where the table of contents stands, is missing "
-            f"({size:,} bytes)",
+            f"'{path.name}' is cut off: it begins as Parquet and its end, with the table of contents, "
+            f"is missing ({size:,} bytes)",
             code="truncated",
             remedy="Copy the whole file again; a logger that was killed leaves such files.",
         )

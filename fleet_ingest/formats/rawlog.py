@@ -1,7 +1,8 @@
 """What every log format is read into: named series of numbers, text or times, before any meaning is given to them.
 
-A table gives one series a column, all with `time_ns` None: which column is the time is the mapping's business. A message
-log gives one series a field of a topic, each with its own times. This module gives no units and drops no samples.
+A table gives one series a column, all with `time_ns` None: which column is the time is the mapping's business. A
+message log gives one series a field of a topic, each with its own times. This module gives no units and drops no
+samples.
 """
 
 from dataclasses import dataclass, field

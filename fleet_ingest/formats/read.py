@@ -44,7 +44,8 @@ def read_log(
     Raises:
         UnknownName: `format` is not one of FORMATS.
         InputError: there is no such file.
-        DataError: codes `empty`, `truncated`, `corrupt`, `too_large`, `wrong_format`, `unknown_format`, `wrong_separator` ...
+        DataError: codes `empty`, `truncated`, `corrupt`, `too_large`, `wrong_format`, `unknown_format`,
+        `wrong_separator` ...
     """
     limits = limits or Limits()
     if format is not None and format not in FORMATS:
@@ -64,7 +65,10 @@ def read_log(
 
 
 def detect_format(path: Path, limits: Limits | None = None) -> str:
-    """One of FORMATS. Raises DataError (`empty`, `unknown_format`, `corrupt`, `too_large`) that says what the file is instead."""
+    """One of FORMATS.
+
+    Raises DataError (`empty`, `unknown_format`, `corrupt`, `too_large`) that says what the file is instead.
+    """
     limits = limits or Limits()
     try:
         size = path.stat().st_size
