@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -193,14 +194,25 @@ def remedy(errors: list[str]) -> str:
     return f"{cause} (log: {LOG})."
 
 
+def has_local_torch() -> bool:
+    """Whether a folder that pip is told to look in (``find-links``) holds PyTorch."""
+    command = [*PIP, "config", "list"]
+    listed = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False).stdout
+    folders = [Path(word) for value in re.findall(r"find-links='(.*)'", listed) for word in value.split()]
+    return any(True for folder in folders for _ in folder.glob("torch-*.whl"))
+
+
 def announce(groups: list[str]) -> None:
     count = sum(size_of_lock(group) for group in groups) + ("engine" in groups)
     megabytes = sum(MEGABYTES[group] for group in groups) + TORCH_MEGABYTES * ("engine" in groups)
     say(f"downloads up to {count} packages, about {megabytes} MB, into {VENV.relative_to(ROOT)} (nothing outside it).")
     gpu = Path("/proc/driver/nvidia").exists() or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()
-    if "engine" in groups and platform.system() == "Linux" and not gpu and not os.environ.get("TORCH_INDEX"):
-        say("no GPU seen: where pip has no CPU build of PyTorch at hand it takes the CUDA one (3 GB);")
-        say("TORCH_INDEX=https://download.pytorch.org/whl/cpu fetches the CPU build (0.2 GB).")
+    chosen = gpu or os.environ.get("TORCH_INDEX") or has_local_torch()
+    if "engine" in groups and platform.system() == "Linux" and not chosen:
+        say(
+            "no GPU seen, yet pip may take PyTorch's CUDA build (3 GB); to fetch the CPU build (0.2 GB) stop this and set"
+        )
+        say("TORCH_INDEX=https://download.pytorch.org/whl/cpu")
 
 
 def install(group: str, held: int) -> None:
