@@ -209,9 +209,7 @@ def announce(groups: list[str]) -> None:
     gpu = Path("/proc/driver/nvidia").exists() or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()
     chosen = gpu or os.environ.get("TORCH_INDEX") or has_local_torch()
     if "engine" in groups and platform.system() == "Linux" and not chosen:
-        say(
-            "no GPU seen, yet pip may take PyTorch's CUDA build (3 GB); to fetch the CPU build (0.2 GB) stop this and set"
-        )
+        say("no GPU seen, yet pip may take PyTorch's CUDA build (3 GB); for the CPU build (0.2 GB) stop and set")
         say("TORCH_INDEX=https://download.pytorch.org/whl/cpu")
 
 
