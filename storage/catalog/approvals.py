@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
+from storage.catalog.campaigns import require_campaign
 from storage.catalog.repository import Repository, from_text, now_ns, to_text
 from storage.catalog.tables import approvals
 from storage.contracts.errors import ConflictError, UnknownName
@@ -34,6 +35,7 @@ class Approvals(Repository):
         values = {"campaign": campaign, "iteration": iteration, "step": step}
 
         def action(connection: Connection) -> ApprovalRow:
+            require_campaign(connection, campaign)
             row = values | {"state": "asked", "question": to_text(question), "note": "", "asked_ns": now_ns()}
             self._db.insert_if_absent(connection, approvals, row)
             mine = [approvals.c[name] == value for name, value in values.items()]

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
+from storage.catalog.campaigns import require_campaign
 from storage.catalog.lineage import Lineage, link_parents, read_lineage
 from storage.catalog.repository import Repository, now_ns
 from storage.catalog.tables import artefact_campaigns, artefact_names, artefacts
@@ -47,7 +48,7 @@ class Artefacts(Repository):
         campaign: str | None = None,
         iteration: int | None = None,
     ) -> ArtefactRow:
-        """Notes an artefact whose bytes are stored already. A digest has one number per name; adding it again returns it.
+        """Notes an artefact whose bytes are stored already. A digest has one number per name; again returns it.
 
         `parents` are digests of artefacts or episodes. Raises UnknownName for an unknown kind or parent,
         ConflictError if the digest is there as another kind.
@@ -56,10 +57,11 @@ class Artefacts(Repository):
             raise UnknownName("kind of artefact", kind, KINDS)
         if name is not None and not _NAME.fullmatch(name):
             raise ContractError(
-                f"'{name[:200]}' cannot be an artefact's name; letters, digits and _ . : / - (at most 120)"
+                f"'{name[:200]}' cannot be an artefact's name: letters, digits, _ . : / - (at most 120)"
             )
 
         def action(connection: Connection) -> ArtefactRow:
+            require_campaign(connection, campaign)
             values = {"digest": digest, "kind": kind, "manifest": manifest, "created_ns": now_ns()}
             if self._db.insert_if_absent(connection, artefacts, values):
                 link_parents(connection, digest, parents)
@@ -160,8 +162,8 @@ def _resolve_name(connection: Connection, name: str, number: str, kind: str | No
 def _resolve_prefix(connection: Connection, prefix: str, kind: str | None) -> ArtefactRow:
     if len(prefix) < _MIN_PREFIX or set(prefix) - set("0123456789abcdef"):
         raise InputError(
-            f"'{prefix}' is neither name@number nor a digest; give e.g. fleet@3, fleet@latest or the first {_MIN_PREFIX} "
-            "or more digits of a digest"
+            f"'{prefix}' is neither name@number nor a digest; give e.g. fleet@3, fleet@latest or the first "
+            f"{_MIN_PREFIX} or more digits of a digest"
         )
     query = select(artefacts.c.digest).where(artefacts.c.digest >= prefix, artefacts.c.digest < prefix + "g").limit(2)
     if kind is not None:

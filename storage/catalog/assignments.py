@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
+from storage.catalog.campaigns import require_campaign
 from storage.catalog.repository import Repository, from_text, now_ns, to_text
 from storage.catalog.robots import require_robot
 from storage.catalog.tables import artefacts, assignments
@@ -39,8 +40,10 @@ class Assignments(Repository):
         campaign: str | None = None,
         iteration: int | None = None,
     ) -> AssignmentRow:
-        """Adds an assignment; the same again returns it. Raises ConflictError if the key stands for another one, UnknownName for
-        an unknown robot or policy."""
+        """Adds an assignment; the same again returns it.
+
+        Raises ConflictError if the key stands for another one, UnknownName for an unknown robot or policy.
+        """
         values = {
             "key": key,
             "robot": robot,
@@ -52,7 +55,8 @@ class Assignments(Repository):
 
         def action(connection: Connection) -> AssignmentRow:
             require_robot(connection, robot)
-            _require_policy(connection, policy)
+            require_policy(connection, policy)
+            require_campaign(connection, campaign)
             self._db.insert_if_absent(connection, assignments, values | {"state": "open", "created_ns": now_ns()})
             found = connection.execute(select(assignments).where(assignments.c.key == key)).one()
             for name in ("robot", "plan", "policy"):
@@ -105,7 +109,7 @@ class Assignments(Repository):
         return self._db.read(lambda connection: [_row(row) for row in connection.execute(query)])
 
 
-def _require_policy(connection: Connection, digest: str | None) -> None:
+def require_policy(connection: Connection, digest: str | None) -> None:
     if digest is None:
         return
     kind = connection.execute(select(artefacts.c.kind).where(artefacts.c.digest == digest)).scalar()

@@ -70,13 +70,16 @@ class Campaigns(Repository):
 
         def action(connection: Connection) -> tuple[CampaignRow, Outcome]:
             members = select(campaigns).where(campaigns.c.family == family).order_by(campaigns.c.number.desc())
-            rows = [_row(row) for row in connection.execute(members.with_for_update())]
-            if more is not None:
-                return _extend(connection, rows, more)
-            equal = [row for row in rows if row.asked_iterations == asked]
-            if equal and not new:
-                return equal[0], "finished" if equal[0].state == "finished" else "resumed"
-            return self._create(connection, family, len(rows) + 1, arguments, asked, code), "created"
+            while True:
+                rows = [_row(row) for row in connection.execute(members.with_for_update())]
+                if more is not None:
+                    return _extend(connection, rows, more)
+                equal = [row for row in rows if row.asked_iterations == asked]
+                if equal and not new:
+                    return equal[0], "finished" if equal[0].state == "finished" else "resumed"
+                id = f"{family}-{len(rows) + 1}"
+                if self._create(connection, id, family, arguments, asked, code):
+                    return _get(connection, id), "created"
 
         return self._db.write(action)
 
@@ -107,26 +110,20 @@ class Campaigns(Repository):
         return self._db.write(action)
 
     def _create(
-        self, connection: Connection, family: str, place: int, arguments: dict[str, Any], asked: int, code: str
-    ) -> CampaignRow:
+        self, connection: Connection, id: str, family: str, arguments: dict[str, Any], asked: int, code: str
+    ) -> bool:
+        """False if another writer took the id or the number first."""
         now = now_ns()
-        values = {
-            "family": family,
-            "arguments": to_text(arguments),
+        number = 1 + (connection.execute(select(func.max(campaigns.c.number))).scalar() or 0)
+        values = {"id": id, "number": number, "family": family, "arguments": to_text(arguments), "code": code}
+        values |= {
             "asked_iterations": asked,
             "iterations": asked,
             "state": "running",
-            "code": code,
             "created_ns": now,
             "updated_ns": now,
         }
-        while True:
-            number = 1 + (connection.execute(select(func.max(campaigns.c.number))).scalar() or 0)
-            id = f"{family}-{place}"
-            if self._db.insert_if_absent(connection, campaigns, values | {"id": id, "number": number}):
-                return _get(connection, id)
-            taken = connection.execute(select(campaigns.c.id).where(campaigns.c.id == id)).first()
-            place += taken is not None
+        return self._db.insert_if_absent(connection, campaigns, values)
 
 
 class Iterations(Repository):
@@ -171,6 +168,12 @@ def _change(connection: Connection, id: str, **values: Any) -> CampaignRow:
     _get(connection, id)
     connection.execute(update(campaigns).where(campaigns.c.id == id).values(**values, updated_ns=now_ns()))
     return _get(connection, id)
+
+
+def require_campaign(connection: Connection, id: str | None) -> None:
+    """Raises UnknownName with the campaigns there are, unless there is this one or `id` is None."""
+    if id is not None:
+        _get(connection, id)
 
 
 def _get(connection: Connection, id: str, *, lock: bool = False) -> CampaignRow:

@@ -40,7 +40,7 @@ class Database:
         return self.url.render_as_string(hide_password=True)
 
     def write(self, action: Callable[[Connection], T]) -> T:
-        """The result of `action` in a transaction that may write. `action` may run more than once; only the last run counts.
+        """The result of `action` in a transaction that may write; it may run more than once, only the last run counts.
 
         Raises UnavailableError when the database cannot be reached, is full or stays locked.
         """
@@ -56,7 +56,8 @@ class Database:
         True if it was inserted; another writer is waited for.
         """
         insert = sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
-        return connection.execute(insert.values(**values).on_conflict_do_nothing()).rowcount == 1
+        statement = insert.values(**values).on_conflict_do_nothing().returning(*table.primary_key.columns)
+        return connection.execute(statement).first() is not None
 
     def close(self) -> None:
         self.engine.dispose()

@@ -176,7 +176,7 @@ def _check_tags(tags: Mapping[str, str]) -> None:
         for text in pair:
             if not isinstance(text, str) or "\0" in text or len(text.encode(errors="replace")) > _MAX_TAG_BYTES:
                 raise ContractError(
-                    f"tag {str(pair)[:80]} cannot be kept; names and values are text of at most {_MAX_TAG_BYTES} bytes without NUL"
+                    f"tag {str(pair)[:80]} cannot be kept; both are text of at most {_MAX_TAG_BYTES} bytes, no NUL"
                 )
 
 

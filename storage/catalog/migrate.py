@@ -78,7 +78,7 @@ def _upgrade(connection: Connection, target: str, place: str) -> None:
     known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     if found is not None and found not in known:
         raise IncompatibleError(
-            f"the catalog at {place} is at revision '{found}', which this version does not know; it knows up to '{HEAD}'",
+            f"the catalog at {place} is at revision '{found}'; this version knows revisions up to '{HEAD}'",
             remedy="It was made by a newer version of the engine: install that version, or use another home.",
         )
     config.attributes["connection"] = connection

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from storage.catalog.assignments import _require_policy as require_policy
+from storage.catalog.assignments import require_policy
+from storage.catalog.campaigns import require_campaign
 from storage.catalog.repository import Repository, now_ns
 from storage.catalog.tables import releases
 from storage.contracts.errors import ConflictError, UnknownName
@@ -46,6 +47,7 @@ class Releases(Repository):
 
         def action(connection: Connection) -> ReleaseRow:
             require_policy(connection, policy)
+            require_campaign(connection, campaign)
             now = now_ns()
             row = values | {"state": "staged", "detail": "", "version": 1, "created_ns": now, "updated_ns": now}
             self._db.insert_if_absent(connection, releases, row)
@@ -64,9 +66,8 @@ class Releases(Repository):
             if row.state == state:
                 return row
             if state not in _NEXT[row.state]:
-                raise ConflictError(
-                    f"release {id} is {row.state}; it can become {', '.join(sorted(_NEXT[row.state])) or 'nothing'}, not {state}"
-                )
+                allowed = ", ".join(sorted(_NEXT[row.state])) or "nothing else"
+                raise ConflictError(f"release {id} is {row.state}; it can become {allowed}, not {state}")
             values = {"state": state, "detail": detail, "version": row.version + 1, "updated_ns": now_ns()}
             mine = (releases.c.id == id) & (releases.c.version == row.version)
             if connection.execute(update(releases).where(mine).values(**values)).rowcount != 1:

@@ -44,7 +44,7 @@ class Robots(Repository):
         """Adds the robot, or a new version of its specification; the same specification again changes nothing."""
         if not _SERIAL.fullmatch(serial):
             raise ContractError(
-                f"'{serial[:200]}' cannot be a robot's serial name; letters, digits and _ . : - (at most 120), no slash or space"
+                f"'{serial[:200]}' cannot be a robot's serial name: letters, digits, _ . : - (at most 120)"
             )
 
         def action(connection: Connection) -> RobotRow:

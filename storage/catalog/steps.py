@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select, update
 
+from storage.catalog.campaigns import require_campaign
 from storage.catalog.owners import is_known_dead
 from storage.catalog.repository import Repository, from_text, now_ns, to_text
 from storage.catalog.tables import steps
@@ -72,6 +73,7 @@ class Steps(Repository):
         lease_ns = int(lease_s * 1e9)
 
         def action(connection: Connection) -> Claim:
+            require_campaign(connection, campaign)
             now = now_ns()
             values = {
                 "key": key,

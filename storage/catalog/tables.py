@@ -83,7 +83,8 @@ iterations = Table(
 steps = Table(
     "steps", metadata,
     _text("key", primary_key=True), _text("name"), _campaign(nullable=True), _number("iteration", nullable=True),
-    _text("state"), _text("owner"), _number("lease_s"), _number("lease_until_ns"), _number("version"), _number("attempts"),
+    _text("state"), _text("owner"), _number("lease_s"), _number("lease_until_ns"), _number("version"),
+    _number("attempts"),
     _text("result", nullable=True), _text("error", nullable=True), _text("code"),
     _number("claimed_ns"), _number("ended_ns", nullable=True),
     Index("ix_steps_campaign_iteration", "campaign", "iteration"),
@@ -125,7 +126,8 @@ uploads = Table(
     Column("id", NUMBER, primary_key=True, autoincrement=True), _robot(), _text("sha256", index=True), _number("size"),
     _text("format"), _text("idempotency_key"), _text("mapping_sha256", nullable=True),
     _number("assignment", ForeignKey("assignments.id"), nullable=True, index=True),
-    _text("state", index=True), _text("reason_code", nullable=True), _text("detail"), _text("s3_upload_id", nullable=True),
+    _text("state", index=True), _text("reason_code", nullable=True), _text("detail"),
+    _text("s3_upload_id", nullable=True),
     _number("version"), _number("created_ns"), _number("updated_ns"),
     UniqueConstraint("robot", "sha256"), UniqueConstraint("robot", "idempotency_key"),
     CheckConstraint("state IN ('receiving', 'verifying', 'accepted', 'salvaged', 'quarantined')", name="state"),
@@ -139,7 +141,8 @@ episodes = Table(
     _number("assignment", ForeignKey("assignments.id"), nullable=True, index=True),
     _text("raw_sha256", index=True), _text("mapping_sha256", nullable=True), _text("converter"), _number("part"),
     _text("policy", nullable=True, index=True), _text("policy_artefact", ForeignKey("artefacts.digest"), nullable=True),
-    _number("start_ns", index=True), _number("end_ns"), _number("steps"), Column("duration_s", Float(53), nullable=False),
+    _number("start_ns", index=True), _number("end_ns"), _number("steps"), Column("duration_s",
+    Float(53), nullable=False),
     _text("split", nullable=True), _text("tags"), _number("added_ns"),
     Index("ix_episodes_robot_start_ns", "robot", "start_ns"),
 )  # fmt: skip
@@ -160,7 +163,8 @@ parents = Table(
 
 scenarios = Table(
     "scenarios", metadata,
-    _text("digest", ForeignKey("artefacts.digest"), primary_key=True), _text("name", index=True), _text("spec_name", index=True),
+    _text("digest", ForeignKey("artefacts.digest"), primary_key=True), _text("name", index=True),
+    _text("spec_name", index=True),
     _text("episode", ForeignKey("episodes.sha256"), nullable=True, index=True), _text("state"), _number("added_ns"),
     CheckConstraint("state IN ('active', 'retired')", name="state"),
 )  # fmt: skip
@@ -176,10 +180,12 @@ evaluations = Table(
 
 releases = Table(
     "releases", metadata,
-    Column("id", NUMBER, primary_key=True, autoincrement=True), _text("key", unique=True), _text("spec_name", index=True),
+    Column("id", NUMBER, primary_key=True, autoincrement=True), _text("key", unique=True),
+    _text("spec_name", index=True),
     _text("policy", ForeignKey("artefacts.digest"), index=True), _text("state"), _campaign(nullable=True, index=True),
     _text("detail"), _number("version"), _number("created_ns"), _number("updated_ns"),
-    CheckConstraint("state IN ('staged', 'canary', 'released', 'rolled_back')", name="state"), sqlite_autoincrement=True,
+    CheckConstraint("state IN ('staged', 'canary', 'released', 'rolled_back')", name="state"),
+    sqlite_autoincrement=True,
 )  # fmt: skip
 
 approvals = Table(
@@ -193,7 +199,8 @@ approvals = Table(
 
 events = Table(
     "events", metadata,
-    Column("id", NUMBER, primary_key=True, autoincrement=True), _number("at_ns", index=True), _text("kind"), _text("subject"),
+    Column("id", NUMBER, primary_key=True, autoincrement=True), _number("at_ns", index=True),
+    _text("kind"), _text("subject"),
     _text("data"), Index("ix_events_kind_subject", "kind", "subject"), Index("ix_events_subject", "subject"),
     sqlite_autoincrement=True,
 )  # fmt: skip
