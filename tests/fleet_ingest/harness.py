@@ -2,12 +2,15 @@
 
 import json
 import os
+import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -15,12 +18,19 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from fleet_ingest.api.tokens import operator_token, robot_token
+from fleet_ingest.robot.episode import run_episode
+from fleet_ingest.robot.log import write_log
+from fleet_ingest.robot.plan import Assignment
 from fleet_ingest.standins.registry import standin
+from policy.runtime.runner import PolicyRunner
+from storage.catalog.assignments import AssignmentRow
+from storage.catalog.catalog import Catalog
 from storage.contracts.bundles import PolicyManifest
 from storage.contracts.canonical import sha256_hex
 from storage.contracts.starts import evaluation_starts
 from storage.embedded import s3
 from storage.objects import ObjectStore, S3Config
+from storage.s3.client import make_client
 
 FLEET = standin("cartpole")
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -45,7 +55,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not happen within {timeout_s:g} s")
-        time.sleep(0.05)
+        time.sleep(0.005)
 
 
 class Process:
@@ -137,6 +147,24 @@ class Robot(Process):
             argv[argv.index("--driver") + 1] = driver
         super().__init__(argv, directory / "robot.log")
 
+    def logged(self) -> tuple[int, int]:
+        """(logs in the spool's journal, those of them without a receipt)."""
+        if not (self.state / "spool.db").exists():
+            return 0, 0
+        with closing(sqlite3.connect(f"file:{self.state / 'spool.db'}?mode=ro", uri=True, timeout=10)) as database:
+            try:
+                all_logs, done = database.execute("SELECT count(*), count(receipt) FROM logs").fetchone()
+            except sqlite3.OperationalError:
+                return 0, 0
+        return all_logs, all_logs - done
+
+    def crash(self, when: Callable[[], bool], within_s: float) -> None:
+        """SIGKILL at a random moment soon after `when` comes true, and another start."""
+        wait_for(when, 60, "the moment to kill the robot")
+        time.sleep(random.uniform(0.0, within_s))
+        self.kill()
+        self.start()
+
 
 def headers(serial: str | None) -> dict[str, str]:
     """Of a robot, or the operator's for None."""
@@ -183,11 +211,11 @@ def linear_policy(gains: list[float], *, rows: int = 3) -> tuple[PolicyManifest,
     return manifest, data
 
 
-def store_policy(catalog: object, store: ObjectStore, gains: list[float]) -> str:
+def store_policy(catalog: Catalog, store: ObjectStore, gains: list[float]) -> str:
     """Puts a linear policy where flows put trained ones; returns the manifest's digest."""
     manifest, data = linear_policy(gains)
     store.put_bytes(data)
-    catalog.artefacts.add("policy", manifest.digest, manifest.to_json())  # type: ignore[attr-defined]
+    catalog.artefacts.add("policy", manifest.digest, manifest.to_json())
     return manifest.digest
 
 
@@ -205,3 +233,70 @@ def plan(episodes: int, purpose: str, *, seed: int = 0, duration_s: float = 1.0)
         for i, start in enumerate(evaluation_starts(FLEET.task, episodes, seed))
     ]
     return {"task": FLEET.task.model_dump(mode="json"), "episodes": rows}
+
+
+class Works:
+    """S3, API and catalog with robots that have assignments; says what an undisturbed run would have uploaded."""
+
+    def __init__(self, directory: Path, serials: list[str], *, episodes: int) -> None:
+        self.s3 = S3Server(directory / "s3")
+        self.s3.start()
+        self.api = ApiServer(directory / "api", self.s3.config)
+        self.catalog = Catalog.open(self.api.catalog_url)
+        self.store = ObjectStore(self.s3.config)
+        self.api.start()
+        driver = "python:tests.fleet_ingest.slow_driver:open_robot"
+        self.robots = [Robot(s, self.api.url, directory / s, driver=driver) for s in serials]
+        self.expected: dict[str, list[str]] = {}
+        manifest, onnx = linear_policy([-2.0, -3.0, 30.0, 6.0])
+        policy = store_policy(self.catalog, self.store, [-2.0, -3.0, 30.0, 6.0])
+        for serial in serials:
+            self.catalog.robots.register(serial, FLEET.spec, kind="standin")
+            for name, digest in (("random", None), ("exploration", policy), ("evaluation", policy)):
+                row = self.catalog.assignments.assign(
+                    f"c/0/{name}/{serial}", serial, plan(episodes, name, seed=3), digest
+                )
+                self.expected.setdefault(serial, []).extend(undisturbed(row, manifest, onnx))
+
+    def start(self) -> None:
+        for robot in self.robots:
+            robot.start()
+
+    def done(self) -> bool:
+        return not self.catalog.assignments.list(state="open")
+
+    def check(self) -> None:
+        """Exactly the planned logs, with the bytes of an undisturbed run; nothing left behind."""
+        for robot in self.robots:
+            rows = self.catalog.uploads.list(robot=robot.serial)
+            assert [r.state for r in rows] == ["accepted"] * len(self.expected[robot.serial])
+            assert sorted(r.sha256 for r in rows) == sorted(self.expected[robot.serial])
+            episodes = self.catalog.episodes.find(robots=[robot.serial])
+            assert sorted(e.raw_sha256 for e in episodes) == sorted(self.expected[robot.serial])
+            assert list((robot.state / "logs").iterdir()) == []
+        staged = make_client(self.s3.config).list_objects_v2(Bucket=self.store.config.bucket, Prefix="staging/")
+        assert staged.get("KeyCount") == 0, [entry["Key"] for entry in staged["Contents"]]
+
+    def stop(self) -> None:
+        for process in (*self.robots, self.api, self.s3):
+            process.kill()
+        self.s3.remove_sockets()
+        self.catalog.close()
+
+
+def undisturbed(row: AssignmentRow, manifest: PolicyManifest, onnx: bytes) -> list[str]:
+    """Digests of the logs of an assignment, made in this process."""
+    assignment = Assignment.model_validate(
+        {
+            "id": row.id,
+            "key": row.key,
+            "robot": row.robot,
+            "plan": row.plan,
+            "policy": row.policy,
+            "manifest": manifest if row.policy else None,
+            "onnx_url": "http://nowhere" if row.policy else None,
+        }
+    )
+    runner = PolicyRunner(manifest, onnx) if row.policy else None
+    robot = FLEET.open(row.robot)
+    return [sha256_hex(write_log(run_episode(robot, assignment, e, runner))) for e in assignment.plan.episodes]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fleet_ingest.standins.cartpole import STEP_S, CartPoleStandIn, Drive, Physics, draw, mjcf
+from fleet_ingest.standins.registry import standin
 from fleet_ingest.standins.tasks import CARTPOLE, CARTPOLE_SWINGUP
 from storage.contracts.errors import InputError, UnknownName
 from storage.contracts.starts import evaluation_starts, return_of
@@ -219,3 +220,10 @@ def test_a_random_policy_earns_little() -> None:
         rows = trajectory(SERIALS[0], commands, seed=seed, start=start)
         returns.append(return_of(CARTPOLE, CARTPOLE_SWINGUP, rows, commands[:, None]))
     assert np.mean(returns) < 25
+
+
+def test_the_committed_oracle_is_of_this_task_and_beats_random() -> None:
+    oracle, random = standin("cartpole").oracle_return(), standin("cartpole").random_return()
+    assert oracle is not None, "the task changed: run `python -m tests.benchmarks.oracle_cartpole --json` again"
+    assert random is not None
+    assert oracle > 100 > 25 > random
