@@ -4,19 +4,17 @@ Embedded servers are started when none is up and stop after the last command unl
 opens things; it computes nothing.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.progress import Progress, reporting
-from flows.services import Need, api_service, first_services, s3_config
+from flows.services import Need, api_service, enter_environment, first_services, s3_config
 from flows.settings import Settings
 from storage.catalog.catalog import Catalog
-from storage.contracts.errors import UnavailableError
-from storage.embedded.environment import POISON_PREFIXES as FOREIGN_PREFIXES
 from storage.embedded.home import Home
-from storage.embedded.stack import Stack
+from storage.embedded.prefect import api_url
+from storage.embedded.stack import Endpoints, Stack
 from storage.objects import ObjectStore
 
 
@@ -29,7 +27,7 @@ class Engine:
     stack: Stack
     catalog: Catalog
     store: ObjectStore
-    endpoints: dict[str, dict[str, int]]
+    endpoints: Endpoints
 
     @property
     def api_url(self) -> str:
@@ -37,40 +35,27 @@ class Engine:
 
     @property
     def prefect_ui_url(self) -> str:
-        return self.settings.prefect_api_url or f"http://127.0.0.1:{self.endpoints['prefect']['http']}"
+        return (self.settings.prefect_api_url or api_url(self.endpoints["prefect"]["http"])).removesuffix("/api")
 
 
 @contextmanager
-def open_engine(settings: Settings, needs: frozenset[Need], *, title: str = "start the stack") -> Iterator[Engine]:
+def open_engine(settings: Settings, needs: frozenset[Need]) -> Iterator[Engine]:
     """Opens the engine with the servers in `needs`. Raises UnavailableError that names the server that did not come up."""
     home = Home(settings.home)
-    stack = Stack(home)
-    with stack.lease():
-        with reporting(title) as progress:
+    with Stack(home) as stack:
+        with reporting("start the servers") as progress:
             endpoints = _start(stack, home, settings, needs, progress)
-        _configure_clients(settings, endpoints, home)
-        catalog = Catalog.open(settings.catalog_url or home.catalog_url)
-        try:
-            yield Engine(settings, home, stack, catalog, ObjectStore(s3_config(settings, home, endpoints)), endpoints)
-        finally:
-            catalog.close()
+        enter_environment(settings, home, endpoints)
+        with Catalog.open(settings.catalog_url or home.catalog_url) as catalog:
+            store = ObjectStore(s3_config(settings, home, endpoints))
+            store.check()
+            yield Engine(settings, home, stack, catalog, store, endpoints)
 
 
-def _start(stack: Stack, home: Home, settings: Settings, needs: frozenset[Need], progress: Progress) -> dict[str, dict[str, int]]:
-    endpoints = stack.ensure(first_services(home, settings, needs), progress=progress)
+def _start(stack: Stack, home: Home, settings: Settings, needs: frozenset[Need], progress: Progress) -> Endpoints:
+    """Starts what is embedded of `needs`. The API comes last: it wants the catalog's tables and the store's port."""
     Catalog.open(settings.catalog_url or home.catalog_url).close()
+    endpoints = stack.ensure(first_services(home, settings, needs), progress=progress)
     if "api" in needs:
         endpoints = stack.ensure([api_service(home, settings, endpoints)], progress=progress)
-    missing = [need for need in needs if need not in endpoints and not settings.is_external(need)]
-    if missing:
-        raise UnavailableError(f"embedded servers did not start: {', '.join(sorted(missing))}", remedy="Run 'sim2real doctor'.")
     return endpoints
-
-
-def _configure_clients(settings: Settings, endpoints: dict[str, dict[str, int]], home: Home) -> None:
-    """Points the client libraries of this process at our servers, whatever the user's shell says about others."""
-    for name in [name for name in os.environ if name.startswith(FOREIGN_PREFIXES)]:
-        del os.environ[name]
-    from flows.services import client_environment
-
-    os.environ.update(client_environment(settings, home, endpoints))

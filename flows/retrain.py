@@ -57,7 +57,7 @@ def retrain_and_score(engine: Engine, robot: str, *, seed: int, show: Show, upda
     """Trains on the training split, scores on the test split. A finished pair of equal arguments is found, not repeated."""
     dataset = dataset_of_robot(engine, robot)
     config = simulator_config(seed=seed, updates=updates)
-    step = pure_step("train-simulator", 1, config=config, seed=seed, inputs=[dataset.digest, ""])
+    step = pure_step("train-simulator", 1, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""])
 
     def body() -> Result:
         with reporting(f"train a simulator of {robot} on {len(dataset.of('train'))} episodes") as progress:

@@ -5,6 +5,7 @@ their owner may read, and are passed by path.
 """
 
 import json
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -14,9 +15,11 @@ from fleet_ingest.api.tokens import robot_token
 from fleet_ingest.standins.registry import StandIn
 from flows.settings import Settings
 from storage.embedded import prefect, ray, s3
+from storage.embedded.driver import enter_driver_environment
 from storage.embedded.files import create_private, write_atomic
 from storage.embedded.home import Home
 from storage.embedded.service import Health, ServiceSpec
+from storage.embedded.stack import Endpoints
 from storage.objects import S3Config
 
 Need = Literal["s3", "api", "prefect", "ray"]
@@ -24,7 +27,6 @@ STORAGE: frozenset[Need] = frozenset({"s3"})
 INGEST: frozenset[Need] = frozenset({"s3", "api"})
 TRAINING: frozenset[Need] = frozenset({"s3", "prefect", "ray"})
 EVERYTHING: frozenset[Need] = frozenset({"s3", "api", "prefect", "ray"})
-Endpoints = dict[str, dict[str, int]]
 
 
 def first_services(home: Home, settings: Settings, needs: frozenset[Need]) -> list[ServiceSpec]:
@@ -75,7 +77,7 @@ def s3_config(settings: Settings, home: Home, endpoints: Endpoints) -> S3Config:
         return settings.s3
     keys = s3.ensure_identities(s3.identities_path(home))
     return S3Config(
-        endpoint_url=s3.endpoint_url(endpoints["s3"]),
+        endpoint_url=s3.endpoint_url(endpoints[s3.SERVICE]),
         bucket=s3.BUCKET,
         access_key_id=keys.access_key_id,
         secret_access_key=keys.secret_access_key,  # type: ignore[arg-type]
@@ -94,11 +96,13 @@ def secret_path(home: Home) -> Path:
     return home.stack_dir / "api.secret"
 
 
-def client_environment(settings: Settings, home: Home, endpoints: Endpoints) -> dict[str, str]:
-    """What the Prefect and Ray clients of this process read."""
-    environment: dict[str, str] = {}
-    if "prefect" in endpoints or settings.prefect_api_url:
-        environment |= prefect.client_environment(home, settings.prefect_api_url or prefect.api_url(endpoints["prefect"]))
-    if "ray" in endpoints or settings.ray_address:
-        environment |= ray.client_environment(home, settings.ray_address or ray.address(endpoints["ray"]))
-    return environment
+def enter_environment(settings: Settings, home: Home, endpoints: Endpoints) -> None:
+    """Points the client libraries of this process at our servers, whatever the user's shell says about others.
+
+    To be called before prefect and ray are imported: they read their settings then.
+    """
+    enter_driver_environment(home, endpoints)
+    if settings.prefect_api_url is not None:
+        os.environ["PREFECT_API_URL"] = settings.prefect_api_url
+    if settings.ray_address is not None:
+        os.environ["RAY_ADDRESS"] = settings.ray_address

@@ -9,6 +9,7 @@ from storage.catalog.catalog import Catalog
 from storage.contracts.errors import InputError
 from storage.contracts.task import Task
 from storage.embedded.home import Home
+from storage.embedded.records import ServiceState
 from storage.embedded.stack import Stack
 
 
@@ -75,3 +76,15 @@ def registered_robots() -> list[tuple[str, str, str, str]]:
     with open_catalog() as catalog:
         tasks = {row.name: Task.from_json(row.manifest).name for row in catalog.artefacts.list("task")}
         return [(r.serial, r.spec.name, r.kind, tasks.get(r.spec.name, "")) for r in catalog.robots.list()]
+
+
+def _service(name: str, state: ServiceState) -> dict[str, Any]:
+    return {
+        "name": name,
+        "state": state.state,
+        "pid": state.pid,
+        "ports": state.ports,
+        "restarts": state.restarts,
+        "log": state.log,
+        "error": state.error,
+    }

@@ -1,0 +1,24 @@
+"""The programs of the README run as written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("import_log", "16 episodes of 2 robots"),
+        ("train_and_score", "1.0 s ahead: error"),
+        ("ask_simulator", "90 % interval"),
+        ("train_policy", "commands agree"),
+    ],
+)
+def test_example_runs(name: str, expected: str) -> None:
+    done = subprocess.run([sys.executable, "-m", f"examples.{name}"], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert expected in done.stdout
