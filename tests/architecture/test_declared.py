@@ -43,7 +43,7 @@ def undeclared(names: set[str], allowed: set[str]) -> list[str]:
 
 @pytest.mark.parametrize("folder", ["storage", "simulator", "policy", "fleet_ingest", "flows", "examples"])
 def test_every_import_is_declared(folder: str) -> None:
-    allowed = declared("engine", "standins") | OPTIONAL
+    allowed = declared("engine", "standins") | {canonical(name) for name in OPTIONAL}
     for path in sorted((ROOT / folder).rglob("*.py")):
         assert not undeclared(imported(path.read_text()), allowed), path
 
