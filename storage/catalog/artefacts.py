@@ -98,10 +98,8 @@ class Artefacts(Repository):
             raise UnknownName("kind of artefact", kind, KINDS)
         query = _named().where(artefacts.c.kind == kind)
         if name is not None:
-            query = query.where(artefact_names.c.name == name)
-        query = query.order_by(
-            artefacts.c.created_ns, artefact_names.c.name, artefact_names.c.number, artefacts.c.digest
-        )
+            query = query.where(artefact_names.c.name == name).order_by(artefact_names.c.number)
+        query = query.order_by(artefacts.c.created_ns, artefact_names.c.name, artefacts.c.digest)
         return self._db.read(lambda connection: [ArtefactRow(**row._mapping) for row in connection.execute(query)])
 
     def lineage(self, digest: str, depth: int = 20) -> Lineage:

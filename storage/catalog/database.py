@@ -79,7 +79,7 @@ class Database:
 
     def _patience_s(self, error: DBAPIError) -> float:
         """A server that cannot be reached at all is reported soon, a lock is waited for."""
-        return 8.0 if getattr(error.orig, "sqlstate", None) is None and not self.is_sqlite else _PATIENCE_S
+        return 5.0 if getattr(error.orig, "sqlstate", None) is None and not self.is_sqlite else _PATIENCE_S
 
     def _translate(self, error: DBAPIError) -> Sim2RealError:
         text = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
