@@ -13,8 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = {"storage", "simulator", "policy", "fleet_ingest", "flows", "tests", "examples"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWNERS = packages_distributions()
-# Environments that a robot driver opens when its user has installed them.
-OPTIONAL = {"dm_control", "gymnasium"}
 
 
 def canonical(name: str) -> str:
@@ -43,7 +41,7 @@ def undeclared(names: set[str], allowed: set[str]) -> list[str]:
 
 @pytest.mark.parametrize("folder", ["storage", "simulator", "policy", "fleet_ingest", "flows", "examples"])
 def test_every_import_is_declared(folder: str) -> None:
-    allowed = declared("engine", "standins") | {canonical(name) for name in OPTIONAL}
+    allowed = declared("engine", "standins", "environments")
     for path in sorted((ROOT / folder).rglob("*.py")):
         assert not undeclared(imported(path.read_text()), allowed), path
 

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "infra" / "lock"
-GROUPS = {"engine": ("engine", "standins"), "dev": ("dev",), "bench": ("bench",)}
+GROUPS = {"engine": ("engine", "standins"), "dev": ("environments", "dev"), "bench": ("bench",)}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
