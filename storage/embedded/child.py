@@ -1,10 +1,12 @@
 """The watcher that each service runs under: `python -m storage.embedded.child LAUNCH.json`.
 
-It holds the read end of a named pipe whose write end the supervisor holds. When the pipe closes because the supervisor died,
-and no new supervisor opens it within the grace time, it ends the service and everything that the service started. A new
-supervisor adopts a service by opening the pipe. The watcher restarts nothing and judges no health.
+It holds the read end of a named pipe whose write end the supervisor holds. When the pipe closes because the
+supervisor died, and no new supervisor opens it within the grace time, it ends the service and everything that the
+service started. A new supervisor adopts a service by opening the pipe. The watcher restarts nothing and judges no
+health.
 
-It lives as long as the service, once per service, so it imports little: no pathlib, no subprocess; psutil only at the end.
+It lives as long as the service, once per service, so it imports little: no pathlib, no subprocess; psutil only at the
+end.
 """
 
 import contextlib
@@ -118,7 +120,9 @@ class Watcher:
             self.exit_code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def _clear(self) -> None:
-        """Removes what the service leaves outside the home; the runtime directory too when this was the last one in it."""
+        """Removes what the service leaves outside the home; the runtime directory too when this was the last one in
+        it.
+        """
         import shutil
 
         for path in self.launch["scratch"]:

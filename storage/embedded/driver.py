@@ -24,9 +24,6 @@ def enter_driver_environment(home: Home, endpoints: Endpoints) -> None:
     To be called before prefect, ray or boto3 are imported: they read their settings at import.
     """
     cleaned = clean_environment(driver_environment(home, endpoints))
-    for name in os.environ.keys() - cleaned.keys() - _OURS:
+    for name in os.environ.keys() - cleaned.keys():
         del os.environ[name]
     os.environ.update(cleaned)
-
-
-_OURS = {name for name in os.environ if name.startswith("SIM2REAL_")}

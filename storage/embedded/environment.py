@@ -1,7 +1,7 @@
 """The environment that services run in: the user's, without what would lead them astray.
 
-A shell set up for somebody's cloud account, Prefect server, Ray cluster or proxy must not reach the embedded stack. What a
-service needs is given explicitly. Standard library only.
+A shell set up for somebody's cloud account, Prefect server, Ray cluster or proxy must not reach the embedded stack.
+What a service needs is given explicitly. Standard library only.
 """
 
 import os
@@ -14,7 +14,7 @@ POISON_PREFIXES = (
     "AWS_", "BOTO_", "S3_", "WEED_",  # other people's buckets and keys; SeaweedFS reads WEED_* and S3_* as options
     "PREFECT_", "RAY_", "DASK_",  # other servers and clusters
     "ALEMBIC_", "DATABASE_URL", "SQLALCHEMY_", "PG",  # other databases
-    "UVICORN_", "GUNICORN_", "OTEL_", "SIM2REAL_",
+    "UVICORN_", "GUNICORN_", "OTEL_",
 )  # fmt: skip
 POISON_NAMES = frozenset({"PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONBREAKPOINT", MARK})
 ONE_THREAD = {

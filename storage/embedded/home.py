@@ -1,7 +1,7 @@
 """The installation's directory, SIM2REAL_HOME, and what is where in it. Two homes are two installations.
 
-Everything durable is under the home; sockets and temporary files are in a short private runtime directory outside, which
-goes away when the stack stops. This module makes directories and nothing else.
+Everything durable is under the home; sockets and temporary files are in a short private runtime directory outside,
+which goes away when the stack stops. This module makes directories and nothing else.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """Draws ports on loopback and keeps them on disk, so that a service that starts again has the same address.
 
-A port p is taken only if p + 10000 is free as well (SeaweedFS opens both). p is below 22768, so that p + 10000 stays below
-32768, where Linux begins to draw the local ports of outgoing connections: a restart would now and then find one of those
-in its way. A home draws neighbouring ports from a random start, which keeps two homes apart. Nothing is reserved: a
-service that cannot bind ends, and its ports are drawn again.
+A port p is taken only if p + 10000 is free as well (SeaweedFS opens both). p is below 22768, so that p + 10000 stays
+below 32768, where Linux begins to draw the local ports of outgoing connections: a restart would now and then find one
+of those in its way. A home draws neighbouring ports from a random start, which keeps two homes apart. Nothing is
+reserved: a service that cannot bind ends, and its ports are drawn again.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """The embedded Prefect server: a real one with its own SQLite database under the home, never the ephemeral one.
 
-The ephemeral server loses task runs under load. The server opens no connection to the outside: analytics and the promotional
-content are off. Prefect is neither imported here nor the truth about anything; it schedules and shows.
+The ephemeral server loses task runs under load. The server opens no connection to the outside: analytics and the
+promotional content are off. Prefect is neither imported here nor the truth about anything; it schedules and shows.
 """
 
 import sys

@@ -1,4 +1,6 @@
-"""Asks servers on loopback whether they are up, and waits until they are. Standard library only; never goes through a proxy."""
+"""Asks servers on loopback whether they are up, and waits until they are. Standard library only; never goes through a
+proxy.
+"""
 
 import http.client
 import socket

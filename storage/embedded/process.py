@@ -1,5 +1,5 @@
-"""Tells whether a recorded process is still the same process: by pid, start mark and boot id. Standard library only on Linux;
-elsewhere psutil is imported when first needed. A zombie counts as gone. This module sends no signals.
+"""Tells whether a recorded process is still the same process: by pid, start mark and boot id. Standard library only
+on Linux; elsewhere psutil is imported when first needed. A zombie counts as gone. This module sends no signals.
 """
 
 import os

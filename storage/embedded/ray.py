@@ -1,9 +1,11 @@
-"""The embedded Ray head: one node on loopback, with its own token, bounded object store, temporary files out of the home.
+"""The embedded Ray head: one node on loopback, with its own token, bounded object store, temporary files out of the
+home.
 
-Traps that this file knows: without the last variable of `_SHARED` Ray replaces 127.0.0.1 by the machine's address on Linux
-(on macOS it does not) and listens to the network; `ray start` makes no token by itself, and without one anybody who reaches
-the port runs code; the autoscaler's metrics have a fixed port unless given one; socket paths under the temporary directory
-may not exceed 103 bytes on macOS; a head that is told to stop drains for up to 30 s. Ray is not imported here.
+Traps that this file knows: without the last variable of `_SHARED` Ray replaces 127.0.0.1 by the machine's address on
+Linux (on macOS it does not) and listens to the network; `ray start` makes no token by itself, and without one anybody
+who reaches the port runs code; the autoscaler's metrics have a fixed port unless given one; socket paths under the
+temporary directory may not exceed 103 bytes on macOS; a head that is told to stop drains for up to 30 s. Ray is not
+imported here.
 """
 
 import importlib.util

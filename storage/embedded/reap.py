@@ -1,8 +1,9 @@
 """Ends a service's processes, all of them: children, their children, and daemons that left the process group.
 
-Who belongs to a service is found three ways, closed over each other: the mark in the environment (inherited by everything
-that the service starts), descent, and the session. Ray's daemons leave the group and its workers overwrite their
-environment, so that no single way finds all. psutil is imported when first needed: the watcher stays small until then.
+Who belongs to a service is found three ways, closed over each other: the mark in the environment (inherited by
+everything that the service starts), descent, and the session. Ray's daemons leave the group and its workers overwrite
+their environment, so that no single way finds all. psutil is imported when first needed: the watcher stays small
+until then.
 """
 
 import os
@@ -43,7 +44,8 @@ def family(mark: str, session: int | None = None, without: Sequence[str] = ()) -
 def end_family(mark: str, pid: int, timeout_s: float | None) -> None:
     """SIGTERM to `pid`, up to `timeout_s` seconds for it to go, then everything that is left: SIGTERM, 1 s, SIGKILL.
 
-    `timeout_s` None says that `pid` has ended and been reaped already. Otherwise the caller reaps it; a zombie counts as gone.
+    `timeout_s` None says that `pid` has ended and been reaped already. Otherwise the caller reaps it; a zombie counts
+    as gone.
     """
     import psutil
 

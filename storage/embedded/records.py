@@ -1,8 +1,8 @@
 """What the supervisor and the commands tell each other, as small files under `HOME/stack`; this is their only channel.
 
 Commands write what they want (`wanted/`), that they are there (`leases/`) and `pinned`; the supervisor writes what is
-(`state.json`), and its watchers write who runs (`children/`). Files outlive any process, so that a new supervisor goes on
-where a killed one left. All are replaced whole. This module starts and stops nothing.
+(`state.json`), and its watchers write who runs (`children/`). Files outlive any process, so that a new supervisor
+goes on where a killed one left. All are replaced whole. This module starts and stops nothing.
 """
 
 import uuid

@@ -1,9 +1,11 @@
 """The embedded S3 server: SeaweedFS (`weed mini`) on loopback, with its own random keys.
 
-`s3_service(home)` is what a stack runs; `weed_command` and `wait_ready` serve whoever runs the server without one. Traps that this file knows: each port also opens port + 10000; the admin server starts on a fixed port unless given one, even
-with its pages off; Unix sockets are left in /tmp; logs go to /tmp unless sent to stderr; telemetry is on by default; the
-filer has no access control, so that everything binds to loopback only; a master that resumes its old state after a kill
-sometimes refuses the volumes for 5 s, so that it starts afresh (volumes report themselves). This module does not speak S3; `storage.objects` does.
+`s3_service(home)` is what a stack runs; `weed_command` and `wait_ready` serve whoever runs the server without one.
+Traps that this file knows: each port also opens port + 10000; the admin server starts on a fixed port unless given
+one, even with its pages off; Unix sockets are left in /tmp; logs go to /tmp unless sent to stderr; telemetry is on by
+default; the filer has no access control, so that everything binds to loopback only; a master that resumes its old
+state after a kill sometimes refuses the volumes for 5 s, so that it starts afresh (volumes report themselves). This
+module does not speak S3; `storage.objects` does.
 """
 
 import json
@@ -55,7 +57,9 @@ def weed_binary() -> str:
 def weed_command(
     data_dir: Path | str, ports: Mapping[str, int | str], config_path: Path | str, bucket: str = BUCKET
 ) -> list[str]:
-    """The command line. `ports` maps each of `PORTS` to a number (or a placeholder); the bucket is made at the start."""
+    """The command line. `ports` maps each of `PORTS` to a number (or a placeholder); the bucket is made at the
+    start.
+    """
     return [
         weed_binary(),
         "-logtostderr",
@@ -104,7 +108,9 @@ def identities_path(home: Home) -> Path:
 
 
 def s3_service(home: Home, *, min_free_bytes: int = MIN_FREE_BYTES, bucket: str = BUCKET) -> ServiceSpec:
-    """The service `s3` of a stack; its port `s3` is the endpoint. Makes the keys, which `ensure_identities` returns too."""
+    """The service `s3` of a stack; its port `s3` is the endpoint. Makes the keys, which `ensure_identities` returns
+    too.
+    """
     ensure_identities(identities_path(home))
     ports = {name: f"{{port:{name}}}" for name in PORTS}
     grpc = {name: f"{{port:{name}+{GRPC_OFFSET}}}" for name in PORTS}

@@ -1,8 +1,8 @@
 """What a service is: a command line, the ports it wants, and how to see that it is up. Plain data, kept as JSON.
 
-Placeholders in `argv`, `env`, `health`, `cwd` and `scratch` are filled in when the service starts: `{port}` (the first port),
-`{port:name}`, `{port:name+10000}`, `{port:service/name}` (a port of a service in `after`), `{home}` and `{runtime}`. Other
-braces stay as they are. This module starts nothing and knows no particular service.
+Placeholders in `argv`, `env`, `health`, `cwd` and `scratch` are filled in when the service starts: `{port}` (the
+first port), `{port:name}`, `{port:name+10000}`, `{port:service/name}` (a port of a service in `after`), `{home}` and
+`{runtime}`. Other braces stay as they are. This module starts nothing and knows no particular service.
 """
 
 import re
@@ -36,7 +36,9 @@ class Health(Contract):
 
 
 class ServiceSpec(Contract):
-    """One service. `restart`: start it again when it ends by itself. `after`: names that must be up before it starts."""
+    """One service. `restart`: start it again when it ends by itself. `after`: names that must be up before it
+    starts.
+    """
 
     name: str = Field(pattern=NAME)
     argv: tuple[str, ...] = Field(min_length=1)
@@ -128,7 +130,9 @@ def _holds(health: Health, spec: ServiceSpec, ports: Mapping[str, int], started_
 
 
 def check_order(specs: Iterable[ServiceSpec], known: Iterable[str] = ()) -> None:
-    """Raises UnknownName for an `after` that names nobody, ContractError for services that wait for each other in a ring."""
+    """Raises UnknownName for an `after` that names nobody, ContractError for services that wait for each other in a
+    ring.
+    """
     waiting = {spec.name: set(spec.after) for spec in specs}
     names = {*waiting, *known}
     for name, after in waiting.items():

@@ -71,10 +71,10 @@ class Stack:
     ) -> Endpoints:
         """Has `services` running and healthy, and returns the ports of all services that are up.
 
-        Services that run already stay as they are; a service of the same name with another specification is replaced. With
-        `lease` the stack stays until `close` or the end of this process. Raises UnavailableError, which names the service,
-        its log and the log's last lines, when one does not come up, or when the disk is too full; InputError for a bad
-        specification.
+        Services that run already stay as they are; a service of the same name with another specification is replaced.
+        With `lease` the stack stays until `close` or the end of this process. Raises UnavailableError, which names
+        the service, its log and the log's last lines, when one does not come up, or when the disk is too full;
+        InputError for a bad specification.
         """
         check_order(services, known=self.endpoints())
         for spec in services:
@@ -131,7 +131,9 @@ class Stack:
             atexit.register(self.close)
 
     def close(self, *, wait: bool = False) -> None:
-        """Gives the lease up. With `wait`, stops the stack at once if nobody else needs it, and returns when it is gone."""
+        """Gives the lease up. With `wait`, stops the stack at once if nobody else needs it, and returns when it is
+        gone.
+        """
         if self._keeper is not None:
             self._keeper.stop()
             self._keeper = None
@@ -159,7 +161,9 @@ class Stack:
         self._records.unpin()
 
     def stop(self) -> None:
-        """Stops everything, leases or not, and unpins. Returns when all is gone; raises UnavailableError if it stays."""
+        """Stops everything, leases or not, and unpins. Returns when all is gone; raises UnavailableError if it
+        stays.
+        """
         self._records.unpin()
         state = self._records.state()
         if state is not None and is_alive(state.supervisor):

@@ -1,8 +1,8 @@
 """The daemon that owns a home's services: `python -m storage.embedded.supervisor HOME`.
 
-There is one per home: it holds a file lock. It reads what is wanted and who holds leases, and stops everything, itself last,
-when nobody has needed the stack for a few seconds and it is not pinned, when it is told to (SIGTERM), or when the home is
-gone. It serves no requests; `storage.embedded.records` says how commands speak to it.
+There is one per home: it holds a file lock. It reads what is wanted and who holds leases, and stops everything,
+itself last, when nobody has needed the stack for a few seconds and it is not pinned, when it is told to (SIGTERM), or
+when the home is gone. It serves no requests; `storage.embedded.records` says how commands speak to it.
 """
 
 import argparse
@@ -158,7 +158,9 @@ def take_lock(path: Path) -> int | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Detaches from the caller and supervises. Returns 0 in the caller at once, and when another supervisor is there."""
+    """Detaches from the caller and supervises. Returns 0 in the caller at once, and when another supervisor is
+    there.
+    """
     parser = argparse.ArgumentParser(prog="storage.embedded.supervisor", description=__doc__)
     parser.add_argument("home", type=Path)
     home = Home(parser.parse_args(arguments).home)

@@ -40,7 +40,9 @@ def log_path(home: Home, name: str) -> Path:
 
 
 def mark_of(home: Home, name: str = "") -> str:
-    """What processes of a service carry in their environment; without a name, the beginning that all of a home share."""
+    """What processes of a service carry in their environment; without a name, the beginning that all of a home
+    share.
+    """
     return f"{home.key}/{name};" if name else f"{home.key}/"
 
 
