@@ -4,6 +4,7 @@ Logged clocks jitter, stand still, jump and start again; what was repaired is co
 resample.
 """
 
+import contextlib
 import re
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -25,6 +26,7 @@ _NICE = sorted(
     | {333.0, 1 / 3 * 1e3, 90.0, 125.0}
 )
 _INT64_NS = 9.2e18
+_OFFSET = re.compile(r":\d\d(\.\d+)?\s*[+-]\d\d:?\d\d$")
 
 
 def to_ns(values: np.ndarray, unit: str, column: str) -> np.ndarray:
@@ -89,10 +91,9 @@ def _iso(values: np.ndarray, column: str) -> np.ndarray:
     texts = [
         "NaT" if v is None or not str(v).strip() else str(v).strip().replace(",", ".").removesuffix("Z") for v in values
     ]
-    try:
-        return np.array(texts, dtype="datetime64[ns]").astype(np.int64)
-    except ValueError:
-        pass
+    if not any(_OFFSET.search(text) for text in texts):
+        with contextlib.suppress(ValueError):
+            return np.array(texts, dtype="datetime64[ns]").astype(np.int64)
     out = np.empty(len(texts), dtype=np.int64)
     for row, text in enumerate(texts):
         try:

@@ -19,9 +19,17 @@ class PathPattern:
         self._regex = _compile(text)
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The named parts of `path` (with `/` between its parts), or None when its end does not fit."""
-        found = self._regex.search(path.replace("\\", "/"))
-        return None if found is None else found.groupdict()
+        """The named parts of `path` (with `/` between its parts), or None when its end does not fit.
+
+        Of several fits the shortest end is taken.
+        """
+        path = path.replace("\\", "/")
+        start = len(path)
+        while start > 0:
+            start = path.rfind("/", 0, start - 1) + 1
+            if (found := self._regex.fullmatch(path, start)) is not None:
+                return found.groupdict()
+        return None
 
 
 def placeholders(text: str | None) -> tuple[str, ...]:
@@ -46,7 +54,7 @@ def _compile(text: str) -> re.Pattern[str]:
         pieces.append(_piece(token))
         position = token.end()
     pieces.append(re.escape(text[position:]))
-    return re.compile(r"(?:^|/)" + "".join(pieces) + "$")
+    return re.compile("".join(pieces))
 
 
 def _piece(token: re.Match[str]) -> str:

@@ -79,7 +79,8 @@ def read_mcap(path: Path, *, columns: Collection[str] | None, limits: Limits) ->
                     channels[record.id] = record
                 elif kind == "Statistics" and record.message_count != count:
                     raise DataError(
-                        f"'{path.name}' holds {count} messages, its summary counts {record.message_count}", code="corrupt"
+                        f"'{path.name}' holds {count} messages, its summary counts {record.message_count}",
+                        code="corrupt",
                     )
                 elif kind == "Header":
                     facts["profile"] = record.profile

@@ -43,7 +43,8 @@ def table(separator: str = ",", decimal: str = ".", header: str = "t,a,b") -> st
         (table(header=" t , a , b "), "utf-8"),
         (table().rstrip("\n"), "utf-8"),
     ],
-    ids=["comma", "semicolon", "decimal comma", "tab comma", "bar", "space", "spaces", "crlf", "bom", "utf16", "comments",
+    ids=["comma", "semicolon", "decimal comma", "tab comma", "bar", "space", "spaces", "crlf", "bom", "utf16",
+         "comments",
          "preamble", "units row", "savetxt header", "padded names", "no last newline"],
 )  # fmt: skip
 def test_dialects_give_the_same_numbers(tmp_path: Path, text: str, encoding: str) -> None:
