@@ -4,11 +4,12 @@ Endpoints are plain functions, which FastAPI runs in a pool of threads: the cata
 bytes never pass through this process on their way in; they go to presigned URLs.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Path, Response
 from fastapi.routing import APIRouter
-from storage.catalog.catalog import Catalog
 
 from fleet_ingest.api.assignments import Assignments
 from fleet_ingest.api.errors import Forbidden, install_handlers
@@ -30,6 +31,7 @@ from fleet_ingest.robot.protocol import (
     Slots,
     UploadState,
 )
+from storage.catalog.catalog import Catalog
 from storage.contracts.errors import UnknownName
 from storage.contracts.robot import RobotSpec
 from storage.objects import ObjectStore
@@ -70,13 +72,29 @@ class Gate:
 def create_app(settings: ApiSettings) -> FastAPI:
     """The application. Raises what opening the catalog raises (IncompatibleError for a newer one)."""
     catalog, store = Catalog.open(settings.catalog_url), ObjectStore(settings.s3)
-    app = FastAPI(title="sim2real ingest", description="Robots, their assignments and their logs.", version="1")
+    ingester = Ingester(catalog, store)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        ingester.close()
+        catalog.close()
+
+    # Without the framework's own pages, which load their scripts from other hosts.
+    app = FastAPI(
+        title="sim2real ingest",
+        description="Robots, their assignments and their logs.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
     app.add_middleware(BodyLimit)
     install_handlers(app)
     gate = Gate(settings.secret())
     app.include_router(_health())
     app.include_router(_robots(catalog, Assignments(catalog, store), gate), responses=_PROBLEMS)
-    app.include_router(_uploads(Uploads(catalog, store, Ingester(catalog, store)), gate), responses=_PROBLEMS)
+    app.include_router(_uploads(Uploads(catalog, store, ingester), gate), responses=_PROBLEMS)
     return app
 
 

@@ -73,7 +73,9 @@ def _of_ours(request: Request, error: Exception) -> Response:
 def _of_the_body(request: Request, error: Exception) -> Response:
     found = error.errors()[:10] if isinstance(error, RequestValidationError) else []
     lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in found]
-    return answer(422, Problem(code="invalid", message="; ".join(lines), remedy="See /docs for what is expected."))
+    return answer(
+        422, Problem(code="invalid", message="; ".join(lines), remedy="See /openapi.json for what is expected.")
+    )
 
 
 def _of_the_framework(request: Request, error: Exception) -> Response:

@@ -4,12 +4,13 @@ Every step can be repeated: a robot that was killed starts at the top and finds 
 process never opens the catalog or the object store itself; it knows the API's address and its own token.
 """
 
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet_ingest.robot.client import Client, Stopped
+from fleet_ingest.robot.client import Client, Refused, Stopped
 from fleet_ingest.robot.driver import RobotDriver
 from fleet_ingest.robot.episode import Interrupted, run_episode
 from fleet_ingest.robot.log import write_log
@@ -46,6 +47,7 @@ class Agent:
         self._client = Client(api, token, pause=self._stop.wait, note=note, proxy=proxy)
         self._spool = Spool(state, serial)
         self._uploader = Uploader(self._client, self._spool, serial)
+        self._refused: set[str] = set()
 
     def stop(self) -> None:
         self._stop.set()
@@ -70,8 +72,8 @@ class Agent:
         """`step()`; what is wrong is noted, and the robot goes on polling."""
         try:
             return step()
-        except Sim2RealError as error:
-            self._note(f"{type(error).__name__}: {error} {error.remedy}".rstrip())
+        except (Sim2RealError, OSError, sqlite3.OperationalError) as error:
+            self._note(f"{type(error).__name__}: {error} {getattr(error, 'remedy', '')}".rstrip())
             self._stop.wait(max(self._poll_s, 1.0))
             return False
 
@@ -136,9 +138,14 @@ class Agent:
                 self._spool.put(assignment.key, planned.index, write_log(recording), assignment_id=assignment.id)
 
     def _drain(self) -> None:
+        """Uploads what waits. A log that the server refuses stays and does not hold up the others."""
         for log in self._spool.waiting():
             try:
                 self._uploader.upload(log)
+            except Refused as error:
+                if log.sha256 not in self._refused:
+                    self._note(f"the server refuses log {log.sha256[:12]}: {error} {error.remedy}".rstrip())
+                self._refused.add(log.sha256)
             except DataError as error:
                 if error.code != "spoiled":
                     raise

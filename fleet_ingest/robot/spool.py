@@ -49,7 +49,7 @@ class Spool:
         self._logs = directory / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
         self._lock = _exclusive(directory / "lock")
-        self._db = sqlite3.connect(directory / "spool.db", isolation_level=None)
+        self._db = sqlite3.connect(directory / "spool.db", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.execute("PRAGMA synchronous=EXTRA")
         self._db.execute("PRAGMA fullfsync=ON")

@@ -1,4 +1,4 @@
-"""Robots, API and S3 killed again and again, half-minute outages, logs of several parts: nothing lost, nothing twice."""
+"""Robots, API and S3 killed again and again, long outages, logs of several parts: nothing lost, nothing twice."""
 
 import random
 import time
