@@ -3,6 +3,7 @@
 .PHONY: help setup setup-dev setup-bench demo test check chaos bench lock clean
 BIN := .venv/bin
 ARGS ?=
+BENCHMARKS ?= $(filter-out envelope readme oracle_cartpole,$(patsubst tests/benchmarks/%.py,%,$(wildcard tests/benchmarks/[a-z]*.py)))
 
 help:
 	@echo "make demo    runs the whole loop on a small stand-in fleet, from nothing to report.html (about 10 minutes)"
@@ -11,7 +12,7 @@ help:
 	@echo ""
 	@echo "make check   ruff, mypy and the import rules"
 	@echo "make chaos   kills parts of a running campaign and checks the result (long)"
-	@echo "make bench   runs every benchmark's smoke version (ARGS= for the full ones: see tests/benchmarks)"
+	@echo "make bench   runs the benchmarks (long; ARGS=--quick for a smoke run, BENCHMARKS=name for one)"
 	@echo "make lock    resolves infra/lock anew from pyproject.toml (needs uv)"
 	@echo "make clean   removes .venv and caches, never your data (SIM2REAL_HOME)"
 	@echo ""
@@ -46,8 +47,8 @@ chaos: setup-dev
 	@$(BIN)/python -m pytest tests/chaos -o addopts="--import-mode=importlib --strict-markers -ra" $(ARGS)
 
 bench: setup-bench
-	@for file in tests/benchmarks/[a-z]*.py; do \
-	    name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name --quick --json || exit 1; \
+	@for name in $(BENCHMARKS); do \
+	    echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name --json $(ARGS) || exit 1; \
 	done
 
 lock:
