@@ -9,6 +9,7 @@ on the PATH and the package index. Does not install anything.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,9 @@ def entries(path: Path) -> dict[str, str]:
 
 def main() -> int:
     """Resolves engine first and the other groups on top of it: a new developer's tool moves no engine version."""
+    if shutil.which("uv") is None:
+        sys.stderr.write("make lock: 'uv' is missing: install it, for example with 'pipx install uv'.\n")
+        return 1
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + UV_SECTION)
