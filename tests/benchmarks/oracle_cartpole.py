@@ -6,10 +6,7 @@ nothing. The best of several snapshots is chosen on starts of another seed than 
 all robots at once with a history of states and commands, so that it can tell them apart.
 """
 
-import argparse
 import json
-import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from fleet_ingest.robot.commands import RandomHold
 from fleet_ingest.standins.registry import standin
 from storage.contracts.starts import evaluation_starts, return_of
+from tests.benchmarks.envelope import Figure, envelope, parser, publish
 
 FLEET = standin("cartpole")
 SERIALS = [FLEET.serial(i) for i in (1, 2, 3)]
@@ -106,7 +104,8 @@ def train(total_steps: int, chunks: int) -> tuple[SAC, list[float]]:
     envs = DummyVecEnv([lambda s=s, k=k: StandInEnv(s, k) for k, s in enumerate(SERIALS)])
     model = SAC(
         "MlpPolicy", envs, seed=SEED, device="cpu", learning_rate=7e-4, batch_size=256, gamma=0.98, tau=0.01,
-        learning_starts=3_000, train_freq=1, gradient_steps=1, buffer_size=400_000, policy_kwargs={"net_arch": [128, 128]},
+        learning_starts=3_000, train_freq=1, gradient_steps=1, buffer_size=400_000,
+        policy_kwargs={"net_arch": [128, 128]},
     )  # fmt: skip
     curve: list[float] = []
     best: dict[str, Any] = {}
@@ -121,21 +120,19 @@ def train(total_steps: int, chunks: int) -> tuple[SAC, list[float]]:
     return model, curve
 
 
-def figure(returns: dict[str, list[float]]) -> dict[str, Any]:
+def figure(returns: dict[str, list[float]]) -> Figure:
     """Mean over all episodes, interval by bootstrap over robots."""
     means = np.array([np.mean(v) for v in returns.values()])
-    rng = np.random.default_rng(0)
-    boot = rng.choice(means, (2000, len(means))).mean(axis=1)
-    interval = [round(float(q), 3) for q in np.quantile(boot, [0.025, 0.975])]
-    return {"value": round(float(means.mean()), 3), "unit": "1", "n": sum(map(len, returns.values())), "ci95": interval}
+    boot = np.random.default_rng(0).choice(means, (2000, len(means))).mean(axis=1)
+    low, high = (round(float(q), 3) for q in np.quantile(boot, [0.025, 0.975]))
+    interval = (low, high) if len(means) > 1 else None
+    return Figure(round(float(means.mean()), 3), "1", sum(map(len, returns.values())), interval)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--json", action="store_true", help="the last line of output is one JSON object (always so)")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--steps", type=int, default=270_000)
-    arguments = parser.parse_args()
+    words = parser(__doc__ or "")
+    words.add_argument("--steps", type=int, default=270_000)
+    arguments = words.parse_args()
     model, curve = train(6_000 if arguments.quick else arguments.steps, 2 if arguments.quick else 18)
     seed, n = FLEET.evaluation_seed, FLEET.evaluation_episodes
     oracle, random = oracle_returns(model, seed, n), random_returns(seed, n)
@@ -143,26 +140,29 @@ def main() -> None:
     figures |= {f"oracle_return.{s}": figure({s: oracle[s]}) for s in SERIALS}
     figures |= {f"random_return.{s}": figure({s: random[s]}) for s in SERIALS}
     if not arguments.quick:
-        result = {
-            "robot": FLEET.name, "task": FLEET.task.name, "task_digest": FLEET.task.digest, "serials": SERIALS,
-            "evaluation_seed": seed, "evaluation_episodes": n, "return": "undiscounted sum of rewards",
-            "oracle_return": figures["oracle_return"]["value"], "random_return": figures["random_return"]["value"],
-            "oracle_per_robot": {s: figures[f"oracle_return.{s}"]["value"] for s in SERIALS},
-            "random_per_robot": {s: figures[f"random_return.{s}"]["value"] for s in SERIALS},
-            "algorithm": f"SAC, history {HISTORY}, {arguments.steps} steps on the stand-ins", "validation_curve": curve,
-            "command": "python -m tests.benchmarks.oracle_cartpole --json",
-        }  # fmt: skip
-        path = Path(str(FLEET.oracle_file))
-        path.write_text(json.dumps(result, indent=1) + "\n")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    report = {
-        "name": "oracle_cartpole",
-        "commit": commit,
-        "machine": platform.platform(),
-        "seeds": [SEED],
-        "figures": figures,
+        write_oracle(figures, curve, arguments.steps)
+    publish(envelope("oracle_cartpole", figures, {}, [SEED]), arguments)
+
+
+def write_oracle(figures: dict[str, Figure], curve: list[float], steps: int) -> None:
+    """The file that `StandIn.oracle_return` reads."""
+    result = {
+        "robot": FLEET.name,
+        "task": FLEET.task.name,
+        "task_digest": FLEET.task.digest,
+        "serials": SERIALS,
+        "evaluation_seed": FLEET.evaluation_seed,
+        "evaluation_episodes": FLEET.evaluation_episodes,
+        "return": "undiscounted sum of rewards",
+        "oracle_return": figures["oracle_return"].value,
+        "random_return": figures["random_return"].value,
+        "oracle_per_robot": {s: figures[f"oracle_return.{s}"].value for s in SERIALS},
+        "random_per_robot": {s: figures[f"random_return.{s}"].value for s in SERIALS},
+        "algorithm": f"SAC, history {HISTORY}, {steps} steps on the stand-ins",
+        "validation_curve": curve,
+        "command": "python -m tests.benchmarks.oracle_cartpole --json",
     }
-    sys.stdout.write(json.dumps(report | {"targets": {}, "missed": []}) + "\n")
+    Path(str(FLEET.oracle_file)).write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
