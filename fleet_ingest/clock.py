@@ -6,6 +6,7 @@ resample.
 
 import contextlib
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -26,10 +27,11 @@ _NICE = sorted(
     | {333.0, 1 / 3 * 1e3, 90.0, 125.0}
 )
 _INT64_NS = 9.2e18
+_CLOCK_TIME = re.compile(r"^\d?\d:\d\d:\d\d(\.\d+)?$")
 _OFFSET = re.compile(r":\d\d(\.\d+)?\s*[+-]\d\d:?\d\d$")
 
 
-def to_ns(values: np.ndarray, unit: str, column: str) -> np.ndarray:
+def to_ns(values: np.ndarray, unit: str, column: str, format: str | None = None) -> np.ndarray:
     """float64 | int64 | datetime64 | text [n] -> int64 ns [n]; the least int64 where there is no time.
 
     Raises DataError: `time_not_numbers`, `time_out_of_range`.
@@ -39,6 +41,8 @@ def to_ns(values: np.ndarray, unit: str, column: str) -> np.ndarray:
         raise DataError(f"time column '{column}' holds lists; times are one number a row", code="time_not_numbers")
     if values.dtype.kind == "M":
         return values.astype("datetime64[ns]").astype(np.int64)
+    if format is not None:
+        return _parsed(values, column, lambda text: datetime.strptime(text, format), f"as '{format}' says")
     if values.dtype == object:
         numbers, bad = parse_numbers(values)
         if unit == "iso8601" or bad.mean() > 0.5:
@@ -88,26 +92,34 @@ def guess_unit(values: np.ndarray, column: str) -> str:
 
 
 def _iso(values: np.ndarray, column: str) -> np.ndarray:
+    """ISO 8601 texts, or times of day, which are counted from midnight."""
     texts = [
         "NaT" if v is None or not str(v).strip() else str(v).strip().replace(",", ".").removesuffix("Z") for v in values
     ]
+    if all(text == "NaT" or _CLOCK_TIME.match(text) for text in texts):
+        texts = [text if text == "NaT" else f"1970-01-01T{text if text[2] == ':' else '0' + text}" for text in texts]
     if not any(_OFFSET.search(text) for text in texts):
         with contextlib.suppress(ValueError):
             return np.array(texts, dtype="datetime64[ns]").astype(np.int64)
-    out = np.empty(len(texts), dtype=np.int64)
-    for row, text in enumerate(texts):
+    return _parsed(np.array(texts, dtype=object), column, datetime.fromisoformat, "a number or ISO 8601")
+
+
+def _parsed(values: np.ndarray, column: str, parse: Callable[[str], datetime], expected: str) -> np.ndarray:
+    out = np.empty(len(values), dtype=np.int64)
+    for row, value in enumerate(values):
+        text = "NaT" if value is None else str(value).strip()
         try:
-            out[row] = np.iinfo(np.int64).min if text == "NaT" else _utc_ns(text)
+            out[row] = np.iinfo(np.int64).min if text in ("NaT", "") else _utc_ns(parse(text))
         except ValueError as error:
             raise DataError(
-                f"time column '{column}': {str(values[row])[:40]!r} in row {row + 1} is neither a number nor ISO 8601",
-                code="time_not_numbers", remedy="For example 2026-05-01T10:00:00.250Z.",
-            ) from error  # fmt: skip
+                f"time column '{column}': {text[:40]!r} in row {row + 1} is not {expected}",
+                code="time_not_numbers",
+                remedy="For example 2026-05-01T10:00:00.250Z; other ways of writing need 'time: {format: ...}'.",
+            ) from error
     return out
 
 
-def _utc_ns(text: str) -> int:
-    when = datetime.fromisoformat(text)
+def _utc_ns(when: datetime) -> int:
     since = (when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
 
@@ -163,6 +175,12 @@ def median_period_ns(runs: list[np.ndarray], column: str) -> float:
     if not steps.size:
         raise DataError(f"fewer than two rows with different times in '{column}'", code="too_short")
     return float(np.median(steps))
+
+
+def usual_step_ns(time_ns: np.ndarray) -> float:
+    """The median step forward from row to row of int64 ns [n], as logged; 0 when there is none."""
+    steps = np.diff(time_ns[time_ns != np.iinfo(np.int64).min])
+    return float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
 
 
 def check_rate(period_ns: float, unit: str, column: str, expected_hz: float | None) -> None:

@@ -74,7 +74,7 @@ def convert_log(
         )
     rate_hz = mapping.rate_hz or clock.sensible_rate(period_ns)
     spec = mapping.spec_at(rate_hz)
-    gap_ns = (mapping.gap_s or max(10 * period_ns * 1e-9, 0.1)) * 1e9
+    gap_ns = _gap_ns(mapping, period_ns)
     episodes: list[Episode] = []
     short = gaps = 0
     for run in runs:
@@ -107,6 +107,11 @@ def convert_log(
             remedy="Check 'gap_s', 'min_duration_s', the time unit, and that the state columns hold numbers.",
         )  # fmt: skip
     return Conversion(tuple(episodes), (*raw.salvage, *flags), rate_hz, gaps)
+
+
+def _gap_ns(mapping: Mapping, period_ns: float) -> float:
+    """A step beyond which the log paused: what the mapping says, else 10 periods, at least 0.1 s."""
+    return mapping.gap_s * 1e9 if mapping.gap_s is not None else max(10 * period_ns, 1e8)
 
 
 def safe_serial(text: str) -> str:
@@ -161,8 +166,7 @@ def _table_runs(
         ended = np.nan_to_num(endings[0][:, 0]) != 0
         after = np.concatenate([[0], np.cumsum(ended)[:-1]]).astype(np.int64)
         group = group * (int(after.max(initial=0)) + 1) + after
-    gap_ns = int((mapping.gap_s or 0.1) * 1e9)
-    ordered = clock.order(time_ns, group, gap_ns)
+    ordered = clock.order(time_ns, group, int(_gap_ns(mapping, clock.usual_step_ns(time_ns))))
     runs = []
     for rows in ordered.rows:
         tracks = {name: Track(time_ns[rows], values[rows]) for name, (values, _) in sources.items()}

@@ -7,7 +7,7 @@ log's digest.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,6 +105,18 @@ def ingest_object(
         store.download(sha256, local)
         job = _Job(store, catalog, mapping, robot, assignment, upload_id)
         return job.run(local, sha256, name or sha256, child, Path(work))
+
+
+def current(catalog: Any, rows: Sequence[Any]) -> list[Any]:
+    """Of episode rows those made by the mapping that their upload was last taken in with, by the newest converter.
+
+    A log that is taken in again with a corrected mapping keeps its older episodes in the catalog, for lineage; to train
+    on both would teach the wrong one too.
+    """
+    uploads = {row.upload: catalog.uploads.get(row.upload).mapping_sha256 for row in rows if row.upload is not None}
+    kept = [row for row in rows if row.upload is None or row.mapping_sha256 == uploads[row.upload]]
+    converter = {row.upload: row.converter for row in sorted(kept, key=lambda row: row.added_ns)}
+    return [row for row in kept if row.upload is None or row.converter == converter[row.upload]]
 
 
 class _borrowed:

@@ -53,6 +53,7 @@ class TimeMap(Contract):
         default="auto", description="unit of the time column; auto: told from its type, values and name"
     )
     rate_hz: float | None = Field(default=None, gt=0, description="for files without time: rows are this far apart")
+    format: str | None = Field(default=None, description="strptime format of text, e.g. '%d/%m/%Y %H:%M:%S.%f'; UTC")
     nanoseconds_column: str | None = Field(
         default=None, description="a second column with the nanoseconds within the second"
     )
@@ -287,6 +288,7 @@ class Mapping(Contract):
         `robot` is the serial name where it is known. Raises ContractError when the path does not fit the pattern and
         the serial name needs it.
         """
+        path = path.encode("utf-8", "replace").decode()  # names that are not UTF-8 come with lone surrogates
         parts = PathPattern(self.path).match(path) if self.path else {}
         needed = placeholders(self.robot or "")
         if parts is None and needed and robot is None:

@@ -61,6 +61,9 @@ def propose(path: Path, *, limits: Limits | None = None) -> Draft:
     rate = (
         clock.sensible_rate(clock.median_period_ns([np.unique(time_ns)], time or "time")) if len(time_ns) > 1 else 100.0
     )
+    if not 0.01 <= rate <= 20_000:
+        doubts.append(f"the time gives {rate:g} rows a second, which cannot be: check its unit")
+        rate = 100.0
     text = _yaml(path, raw, time, time_ns, rate, guesses, doubts)
     mapping = parse_mapping(text, f"the draft for {path.name}")
     return Draft(mapping, plot_channels(raw, mapping, time_ns, path.name), text)

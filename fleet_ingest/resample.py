@@ -50,11 +50,13 @@ def on_grid(
     if mode == "linear" and not slow:
         return _linear(time, values, kind, grid_ns, max(_BRIDGE * own, _SLOW * period))
     row = np.searchsorted(time, grid_ns, side="right") - 1
-    if held_valid:
-        valid = row >= 0 if slow else _logged(track.time_ns, measured, grid_ns)
-    else:
-        valid = _fresh(time, row, grid_ns, period) if slow else _logged(track.time_ns, measured, grid_ns)
-    return Sampled(values[np.maximum(row, 0)], valid)
+    values = values[np.maximum(row, 0)]
+    if not held_valid and slow:
+        return Sampled(values, _fresh(time, row, grid_ns, period))
+    if len(track.time_ns) > 1 and own > _SLOW * float(np.median(np.diff(track.time_ns))):
+        stale = grid_ns - time[np.maximum(row, 0)] > _BRIDGE * own
+        return Sampled(values, (row >= 0) & (held_valid | ~stale))
+    return Sampled(values, _logged(track.time_ns, measured, grid_ns))
 
 
 def _regular(values: np.ndarray, kind: Kind) -> np.ndarray:

@@ -61,7 +61,8 @@ def series_of(raw: RawLog, name: str, use: str) -> Series:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
+    shown = (name[:60] if name.isprintable() else ascii(name)[:60] for name in names[:30])
+    return ", ".join(shown) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
 
 
 def channel_values(
@@ -147,7 +148,7 @@ def table_times(raw: RawLog, mapping: Mapping) -> np.ndarray:
     if unit == "auto" and noted in ("s", "ms", "us", "ns", "min"):
         unit = noted  # type: ignore[assignment]
     try:
-        times = to_ns(series_of(raw, column, "time").values, unit, column)
+        times = to_ns(series_of(raw, column, "time").values, unit, column, time.format)
     except DataError as error:
         if error.code == "missing_column":
             raise DataError(

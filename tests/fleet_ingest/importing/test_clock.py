@@ -28,6 +28,16 @@ def test_units(values: np.ndarray, unit: str, expected: list[int]) -> None:
     assert clock.to_ns(values, unit, "t").tolist() == expected
 
 
+def test_times_of_day_and_written_dates() -> None:
+    day = np.array(["9:59:59.5", "10:00:00", ""], dtype=object)
+    assert clock.to_ns(day, "iso8601", "t").tolist() == [35_999_500_000_000, 36_000_000_000_000, MISSING]
+    dates = np.array(["31/01/1970 00:00:01", "01/02/1970 00:00:00"], dtype=object)
+    found = clock.to_ns(dates, "auto", "t", "%d/%m/%Y %H:%M:%S")
+    assert found.tolist() == [(30 * 86_400 + 1) * 10**9, 31 * 86_400 * 10**9]
+    with pytest.raises(DataError, match="in row 2 is not as '%H'"):
+        clock.to_ns(np.array(["1", "x"], dtype=object), "auto", "t", "%H")
+
+
 @pytest.mark.parametrize(
     ("values", "name", "unit"),
     [

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fleet_ingest.import_tree import find_logs, import_tree, summary
-from fleet_ingest.ingest import IngestResult, ingest_file, ingest_object
+from fleet_ingest.ingest import IngestResult, current, ingest_file, ingest_object
 from fleet_ingest.mapping import Mapping
 from fleet_ingest.robot.log import Recording, write_log
 from fleet_ingest.validate import Sandbox
@@ -133,6 +133,9 @@ def test_another_mapping_makes_other_episodes_of_the_same_upload(
     assert first.upload_id == other.upload_id == back.upload_id
     assert first.episodes == back.episodes != other.episodes
     assert catalog.uploads.get(first.upload_id).mapping_sha256 == MAPPING.digest
+    rows = catalog.episodes.find(spec_name="arm")
+    assert {row.sha256 for row in rows} == {*first.episodes, *other.episodes}
+    assert [row.sha256 for row in current(catalog, rows)] == list(first.episodes)
 
 
 def test_a_quarantined_file_is_taken_in_once_the_mapping_is_right(

@@ -85,6 +85,15 @@ def test_a_command_that_is_missing_is_not_valid() -> None:
     assert np.flatnonzero(~found.valid).tolist() == list(range(20, 30))
 
 
+def test_a_sparse_command_among_fast_rows_stays_in_force() -> None:
+    values = np.full(501, np.nan)
+    values[3::5] = np.arange(100.0)
+    found = on_grid(Track(grid(500, 1.0), column(values)), Kind.EFFORT, "hold", grid(100, 1.0), held_valid=True)
+    assert found.values[1:100, 0].tolist() == np.arange(99.0).tolist()
+    assert found.valid[1:].all()
+    assert not found.valid[0]
+
+
 def test_quaternions_keep_their_sign_and_length() -> None:
     time = grid(50, 1.0)
     half = 0.5 * time * 1e-9
