@@ -31,9 +31,17 @@ def load_simulator(engine: Engine, digest: str) -> Simulator:
     return Simulator.from_files(*load_simulator_parts(engine, digest))
 
 
-def load_policy(engine: Engine, digest: str) -> tuple[PolicyManifest, bytes]:
+def store_policy(engine: Engine, manifest: PolicyManifest, files: Sequence[bytes], parents: Sequence[str]) -> None:
+    for data in files:
+        engine.store.put_bytes(data)
+    engine.store.put_bytes(manifest.to_json())
+    engine.catalog.artefacts.add("policy", manifest.digest, manifest.to_json(), name=manifest.task, parents=parents)
+
+
+def load_policy_weights(engine: Engine, digest: str) -> bytes | None:
+    """Safetensors of a policy's network; None for a policy that came without."""
     manifest = PolicyManifest.from_json(engine.store.get_bytes(digest))
-    return manifest, engine.store.get_bytes(manifest.onnx_sha256)
+    return engine.store.get_bytes(manifest.weights_sha256) if manifest.weights_sha256 else None
 
 
 def load_manifest(engine: Engine, digest: str) -> DatasetManifest:

@@ -9,12 +9,14 @@ Each function is load, one library call, store; its result is a small JSON objec
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from flows import cluster
 from flows.artefacts import (
     load_episodes,
-    load_policy,
+    load_policy_weights,
     load_simulator,
     load_simulator_parts,
     store_dataset,
+    store_policy,
     store_scorecard,
     store_simulator,
 )
@@ -27,12 +29,11 @@ from flows.progress import reporting
 from flows.statistics import episode_return, return_statistics
 from flows.show import Show
 from flows.steps import Result, Step, effect_step, pure_step, run_once
-from policy.workers import simulated_returns, train_population
+from policy.workers import train_population
 from simulator.prompt import Prompt
 from simulator.workers import train_on_workers
 from storage.contracts.dataset import DatasetManifest
 from storage.contracts.figures import Scorecard
-from storage.contracts.starts import evaluation_starts
 
 PROMPT_EPISODES = 2
 Prompts = dict[str, list[str]]
@@ -77,6 +78,7 @@ def train_simulator_step(ctx: Context, iteration: int, dataset: DatasetManifest,
 
     def body() -> Result:
         with reporting(f"iteration {iteration}: train the simulator") as progress:
+            cluster.connect()
             manifest, files = train_on_workers(
                 [ctx.engine.store.get_bytes(e.sha256) for e in dataset.of("train")],
                 config,
@@ -134,31 +136,28 @@ def train_policy_step(ctx: Context, iteration: int, simulator: str, prompts: Pro
         "train-policy", 1, config=[ctx.config.policy, ctx.fleet.task, ctx.config.population], seed=seed, inputs=inputs,
         campaign=ctx.campaign, iteration=iteration,
     )  # fmt: skip
-    starts = evaluation_starts(ctx.fleet.task, ctx.config.collection.evaluation_episodes, ctx.config.seed)
 
     def body() -> Result:
         with reporting(f"iteration {iteration}: train the policy") as progress:
-            episodes = {robot: [ctx.engine.store.get_bytes(d) for d in digests] for robot, digests in sorted(prompts.items())}
-            manifest, onnx = train_population(
+            cluster.connect()
+            trained = train_population(
                 load_simulator_parts(ctx.engine, simulator),
                 ctx.fleet.spec,
-                episodes,
+                {robot: [ctx.engine.store.get_bytes(d) for d in digests] for robot, digests in prompts.items()},
                 ctx.fleet.task,
                 ctx.config.policy,
                 seeds=[seed * 100 + i for i in range(ctx.config.population)],
                 checkpoint=ctx.engine.home.checkpoints_dir / step.key.replace(":", "-"),
-                warm_start=load_policy(ctx.engine, parent) if parent else None,
                 simulator_digest=simulator,
+                warm_start=load_policy_weights(ctx.engine, parent) if parent else None,
                 progress=progress,
             )
-        returns = simulated_returns(
-            load_simulator(ctx.engine, simulator), ctx.fleet.spec, episodes, ctx.fleet.task, manifest, onnx, starts, seed=seed
-        )
-        ctx.engine.store.put_bytes(onnx)
-        ctx.engine.store.put_bytes(manifest.to_json())
-        parents = [simulator, *([parent] if parent else [])]
-        ctx.engine.catalog.artefacts.add("policy", manifest.digest, manifest.to_json(), name=ctx.fleet.task.name, parents=parents)
-        return {"policy": manifest.digest, "sim_return": return_statistics(returns).model_dump(mode="json")}
+        store_policy(ctx.engine, trained.manifest, [trained.onnx, trained.weights], [simulator, *([parent] if parent else [])])
+        return {
+            "policy": trained.manifest.digest,
+            "sim_return": trained.simulated.model_dump(mode="json"),
+            "values": {str(seed): value for seed, value in trained.values.items()},
+        }
 
     return ctx.run(step, body)
 

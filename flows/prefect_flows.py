@@ -30,7 +30,10 @@ class PrefectShow:
         return task(run, name=step.name, task_run_name=_run_name(step), persist_result=False, cache_policy=None)()
 
     def iteration(self, index: int, run: Callable[[], Result]) -> Result:
-        return flow(run, name="iteration", flow_run_name=f"iteration-{index}", persist_result=False)()
+        def iteration() -> Result:
+            return run()
+
+        return flow(iteration, name="iteration", flow_run_name=f"iteration-{index}", persist_result=False)()
 
     def report(self, key: str, markdown: str) -> None:
         create_markdown_artifact(markdown, key=key)

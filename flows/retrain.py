@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from flows import cluster
 from flows.artefacts import load_episodes, load_refs, load_simulator, store_dataset, store_scorecard, store_simulator
 from flows.campaign_config import HORIZONS_S
 from flows.data import build_dataset, channel_scales
@@ -61,6 +62,7 @@ def retrain_and_score(engine: Engine, robot: str, *, seed: int, show: Show, upda
 
     def body() -> Result:
         with reporting(f"train a simulator of {robot} on {len(dataset.of('train'))} episodes") as progress:
+            cluster.connect()
             manifest, files = train_on_workers(
                 [engine.store.get_bytes(e.sha256) for e in dataset.of("train")],
                 config,
@@ -80,7 +82,7 @@ def retrain_and_score(engine: Engine, robot: str, *, seed: int, show: Show, upda
 def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: Sequence[float]) -> RetrainResult:
     """Scores `simulator` (digest or name; None: the latest of this robot) on the robot's test split."""
     dataset = dataset_of_robot(engine, robot)
-    row = engine.catalog.artefacts.resolve(simulator or _latest(engine.catalog, robot))
+    row = engine.catalog.artefacts.resolve(simulator or _latest(engine.catalog, robot), "simulator")
     held_out = dataset.of("test")
     inputs = [row.digest, dataset.digest]
     step = pure_step("score-held-out", 1, config={"horizons_s": list(horizons_s), "std": dataset.channel_std}, seed=0, inputs=inputs)

@@ -102,6 +102,7 @@ def enter_environment(settings: Settings, home: Home, endpoints: Endpoints) -> N
     To be called before prefect and ray are imported: they read their settings then.
     """
     enter_driver_environment(home, endpoints)
+    os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
     if settings.prefect_api_url is not None:
         os.environ["PREFECT_API_URL"] = settings.prefect_api_url
     if settings.ray_address is not None:

@@ -32,13 +32,15 @@ def fleet(
 
 
 def lineage(
-    artefact: Annotated[str, typer.Argument(help="Digest, at least 8 digits of one, or name@version.")], json: Json = False
+    artefact: Annotated[str, typer.Argument(help="Digest, at least 8 digits of one, or name@number (or name@latest).")],
+    kind: Annotated[str | None, typer.Option(help="simulator, policy, dataset ..., where a name stands for several.")] = None,
+    json: Json = False,
 ) -> None:
     """What an artefact was made from, and what was made from it."""
     from flows.status import open_catalog
 
     with open_catalog() as catalog:
-        found = catalog.artefacts.lineage(catalog.artefacts.resolve(artefact).digest)
+        found = catalog.artefacts.lineage(catalog.artefacts.resolve(artefact, kind or _only_kind(catalog, artefact)).digest)
     if json:
         print_json(asdict(found))
         return
@@ -58,3 +60,9 @@ def lineage(
 
 def _label(node: Any) -> str:
     return f"{node.kind} {node.label} [dim]{node.digest[:12]}"
+
+
+def _only_kind(catalog: Any, reference: str) -> str | None:
+    """A simulator or policy is meant where a name also stands for its dataset and scorecards."""
+    name = reference.rpartition("@")[0]
+    return next((kind for kind in ("simulator", "policy") if name and catalog.artefacts.list(kind, name=name)), None)

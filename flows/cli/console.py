@@ -13,7 +13,7 @@ from rich.table import Table
 
 from storage.contracts.errors import Sim2RealError
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 out = Console(highlight=False)
 _QUIET_EVERY_S = 15.0
 

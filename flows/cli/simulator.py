@@ -64,7 +64,7 @@ def leaderboard(robot: Robot, json: Json = False) -> None:
         return
     horizons = sorted({h for row in rows for h in row["error"]}, key=float)
     cells = [
-        [i + 1, row["name"], *(f"{row['error'].get(h, float('nan')):.3f}" for h in horizons), row["windows"], row["measured_on"][:12]]
+        [i + 1, row["name"], *(f"{row['error'].get(h, float('nan')):.3f}" for h in horizons), max(row["windows"].values(), default=0), row["measured_on"][:8]]
         for i, row in enumerate(rows)
     ]
     columns = ["", "simulator", *(f"error at {h} s" for h in horizons), "windows", "measured on"]

@@ -41,6 +41,8 @@ class PolicyManifest(Contract):
     task: str
     history_steps: int = Field(ge=1, le=256)
     control_rate_hz: float = Field(gt=0)
+    weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Safetensors of the network, to train on from it; robots do not need them."""
     simulator: str | None = None
     """Digest of the simulator bundle it was trained in; None for a scripted or random policy."""
     seed: int = 0

@@ -1,0 +1,68 @@
+"""The settings of policy training. Budgets count updates, never seconds. This module reads no files."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from storage.contracts.base import Contract
+from storage.contracts.errors import ContractError
+
+
+class PolicyConfig(Contract):
+    """Settings of `train_policy`. Times are in seconds so that one setting fits robots of any control rate."""
+
+    seed: int = 0
+    algorithm: Literal["shac", "ppo"] = "shac"
+    updates: int = Field(default=300, ge=1)
+    """Gradient updates of the policy: the budget."""
+    worlds: int = Field(default=64, ge=2)
+    """Worlds stepped together, over all scenes."""
+    horizon_steps: int = Field(default=32, ge=1, le=512)
+    """Control periods between two updates; gradients pass through this many steps."""
+    windows: int = Field(default=6, ge=1)
+    """Updates made on one draw of hypotheses; then fresh hypotheses and fresh starts are drawn."""
+    history_steps: int = Field(default=5, ge=1, le=256)
+    width: int = Field(default=64, ge=4, le=1024)
+    depth: int = Field(default=2, ge=1, le=6)
+    discount_time_s: float = Field(default=1.0, gt=0)
+    """Rewards this far ahead count 1/e."""
+    trace: float = Field(default=0.95, ge=0, le=1)
+    """Lambda of TD(lambda) and of the generalised advantage."""
+    actor_rate: float = Field(default=5e-3, gt=0)
+    critic_rate: float = Field(default=5e-3, gt=0)
+    final_rate_share: float = Field(default=0.1, gt=0, le=1)
+    """Learning rates fall linearly to this share of their start."""
+    critic_steps: int = Field(default=8, ge=1)
+    target_rate: float = Field(default=0.2, gt=0, le=1)
+    """Share of the new value network that enters the target network after each update."""
+    gradient_clip: float = Field(default=1.0, gt=0)
+    exploration: float = Field(default=0.4, gt=0, le=2)
+    """First standard deviation of the command before squashing, in half ranges."""
+    smoothness: float = Field(default=0.002, ge=0)
+    """Penalty per unit of squared change of command, in half ranges, relative to the reward scale."""
+    tail_fraction: float = Field(default=0.25, gt=0, le=1)
+    tail_weight: float = Field(default=0.5, ge=0)
+    """Extra weight of the worlds whose outcome lies in the worst `tail_fraction`; 0 is the plain mean."""
+    start_share: float = Field(default=0.4, gt=0, le=1)
+    """Share of the worlds that begin as the task begins; the others begin in logged or visited states."""
+    wide_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the worlds that begin in states drawn from the whole range of each channel."""
+    good_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the worlds that begin in the most rewarding of such states."""
+    evaluate_every: int = Field(default=4, ge=1)
+    """Draws of hypotheses between two evaluations on withheld ones."""
+    evaluation_worlds: int = Field(default=32, ge=2)
+    pessimism: float = Field(default=0.5, ge=0)
+    """Value of a policy = mean return - pessimism * standard deviation over withheld hypotheses."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many evaluations without a better value; None spends the whole budget."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PolicyConfig":
+        if self.algorithm == "ppo" and self.worlds * self.horizon_steps < 64:
+            raise ContractError(f"ppo needs worlds * horizon_steps >= 64, given {self.worlds} * {self.horizon_steps}")
+        return self
+
+    def discount(self, control_rate_hz: float) -> float:
+        """Discount per control period."""
+        return max(0.0, 1.0 - 1.0 / (self.discount_time_s * control_rate_hz))

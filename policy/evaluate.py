@@ -1,0 +1,61 @@
+"""What a policy is worth in the simulator, judged on hypotheses that it was not trained on.
+
+The same withheld hypotheses, starts and noise are used for every policy of a comparison, so differences are paired. The
+value is pessimistic: a policy that shines in some hypotheses and fails in others exploits what the simulator does not know.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from policy.network import PolicyNetwork
+from policy.ports import ScenePort
+from policy.rollout import episode_returns
+from policy.windows import task_windows
+from storage.contracts.figures import ReturnStatistics
+from storage.contracts.task import Task
+
+WITHHELD = 1 << 30
+"""Seeds of hypotheses from here on choose policies; training never draws them."""
+AUDIT = 1 << 31
+"""Seeds from here on only report the policy that was chosen."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """Returns over withheld worlds. `per_scene` [scenes][worlds]; `spread` is the mean over scenes of their deviation."""
+
+    mean: float
+    spread: float
+    pessimistic: float
+    per_scene: tuple[tuple[float, ...], ...]
+
+
+def evaluate(
+    policy: PolicyNetwork, scenes: Sequence[ScenePort], task: Task, *, worlds: int, pessimism: float, seed: int = WITHHELD,
+    device: str | torch.device = "cpu",
+) -> Value:  # fmt: skip
+    """Whole episodes from the task's start in `worlds` worlds, shared among the scenes, without exploration noise."""
+    each = max(2, worlds // len(scenes))
+    means, spreads, returns = [], [], []
+    for index, scene in enumerate(scenes):
+        held = scene.sample(each, seed=seed + index, device=device)
+        generator = torch.Generator().manual_seed(seed + index)
+        start = task_windows(held.spec, task, each, policy.features.history_steps, generator)
+        start = type(start)(start.state.to(device), start.command.to(device))
+        total = episode_returns(policy, held, task, start, seed=seed + index).cpu()
+        means.append(float(total.mean()))
+        spreads.append(float(total.std()))
+        returns.append(tuple(float(value) for value in total))
+    mean, spread = sum(means) / len(means), sum(spreads) / len(spreads)
+    return Value(mean, spread, mean - pessimism * spread, tuple(returns))
+
+
+def statistics(value: Value) -> ReturnStatistics:
+    """Mean return with a 95 % interval by bootstrap over worlds, drawn with a fixed seed."""
+    flat = torch.tensor([r for scene in value.per_scene for r in scene], dtype=torch.float64)
+    index = torch.randint(len(flat), (1000, len(flat)), generator=torch.Generator().manual_seed(0))
+    means = flat[index].mean(dim=1)
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return ReturnStatistics(mean=float(flat.mean()), n=len(flat), robots=len(value.per_scene), ci95=(low, high))

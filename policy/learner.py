@@ -1,0 +1,135 @@
+"""Networks and optimisers of one training run, made for a robot and a task.
+
+Steps worlds only for a short survey under random commands, which gives scales where the specification has none.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policy.adam import Adam
+from policy.config import PolicyConfig
+from policy.features import Scales, scales_of
+from policy.network import PolicyNetwork, ValueNetwork
+from policy.ports import History, ScenePort
+from policy.rollout import advance, begin
+from policy.windows import task_windows
+from storage.contracts.errors import InputError
+from storage.contracts.robot import RobotSpec
+from storage.contracts.task import Task
+
+SURVEY = (1 << 30) - 1
+"""Seed of the hypotheses of the survey."""
+HOLD_STEPS = 5
+"""A random command of the survey is held this long."""
+
+
+@dataclass
+class Learner:
+    """`reward_scale` brings discounted returns to order one, whatever the task's rewards."""
+
+    policy: PolicyNetwork
+    value: ValueNetwork
+    target: ValueNetwork
+    actor: Adam
+    critic: Adam
+    discount: float
+    reward_scale: float
+
+    def set_rates(self, config: PolicyConfig, share: float) -> None:
+        """Learning rates when `share` [0, 1] of the budget is spent."""
+        left = 1.0 - (1.0 - config.final_rate_share) * share
+        for optimiser, rate in ((self.actor, config.actor_rate), (self.critic, config.critic_rate)):
+            optimiser.rate = rate * left
+
+
+def make_learner(
+    scenes: Sequence[ScenePort], task: Task, config: PolicyConfig, starts: History | None, warm_start: PolicyNetwork | None,
+    device: torch.device,
+) -> tuple[RobotSpec, Learner]:  # fmt: skip
+    """The scenes' robot and fresh networks for it, or the policy of `warm_start`. Raises InputError if shapes differ."""
+    spec, states, reach = survey(scenes, task, config, device)
+    commands = torch.zeros(0, len(spec.safe))
+    if starts is not None and starts.state.shape[0]:
+        states = torch.cat([states, starts.state.flatten(0, 1)])
+        commands = torch.cat([commands, starts.command.flatten(0, 1)])
+    scales = scales_of(spec, states.numpy(), commands.numpy())
+    if warm_start is not None:
+        scales = _scales_in(warm_start)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        policy = PolicyNetwork(scales, config.history_steps, config.width, config.depth, config.exploration)
+        value = ValueNetwork(scales, config.history_steps, config.width, config.depth)
+    if warm_start is not None:
+        _copy_policy(warm_start, policy)
+    policy, value = policy.to(device), value.to(device)
+    discount = config.discount(spec.control_rate_hz)
+    betas = (0.7, 0.95)  # SHAC's own
+    return spec, Learner(
+        policy,
+        value,
+        deepcopy(value).requires_grad_(False),
+        Adam(policy.parameters(), config.actor_rate, betas),
+        Adam(value.parameters(), config.critic_rate, betas),
+        discount,
+        (1.0 - discount) / max(1.0, reach),
+    )
+
+
+@torch.no_grad()
+def survey(
+    scenes: Sequence[ScenePort], task: Task, config: PolicyConfig, device: torch.device
+) -> tuple[RobotSpec, Tensor, float]:
+    """Random commands from the task's start for one horizon, at most 128 steps.
+
+    Returns the specification, states [n, S] seen, and the 95 % quantile of the rewards' magnitude.
+    Raises InputError if the scenes are of different robots.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    states, rewards, specs = [], [], []
+    for index, scene in enumerate(scenes):
+        worlds = scene.sample(8, seed=SURVEY - index, device=device)
+        specs.append(worlds.spec)
+        command = scales_of(worlds.spec, states=_none(worlds.spec.state_layout.width), commands=_none(len(worlds.spec.safe)))
+        window = task_windows(worlds.spec, task, 8, config.history_steps, generator)
+        run = begin(worlds, History(window.state.to(device), window.command.to(device)), SURVEY - index)
+        acting = torch.zeros(8, len(worlds.spec.safe))
+        for step in range(min(128, task.horizon_steps(worlds.spec))):
+            if step % HOLD_STEPS == 0:
+                share = 2.0 * torch.rand(acting.shape, generator=generator) - 1.0
+                acting = torch.tensor(command.command_centre) + torch.tensor(command.command_scale) * share
+            reward, _ = advance(run, task, acting.float().to(device))
+            states.append(run.window.state[run.alive, -1].cpu())
+            rewards.append(reward.abs().cpu())
+    others = sorted({spec.name for spec in specs if spec.digest != specs[0].digest})
+    if others:
+        raise InputError(f"one policy is for one kind of robot; scenes are of '{specs[0].name}' and of {', '.join(others)}")
+    return specs[0], torch.cat(states), float(torch.quantile(torch.cat(rewards), 0.95))
+
+
+def _none(width: int) -> np.ndarray:
+    return np.zeros((0, width))
+
+
+def _scales_in(policy: PolicyNetwork) -> Scales:
+    """The constants inside a trained policy: a warm start keeps them, else its weights would mean something else."""
+    features = policy.features
+    angle = np.zeros(len(features.state_centre), dtype=bool)
+    angle[features.angle_columns.cpu().numpy()] = True
+    names = ("state_centre", "state_scale", "command_centre", "command_scale")
+    return Scales(**{name: getattr(features, name).cpu().double().numpy() for name in names}, angle=angle)
+
+
+def _copy_policy(source: PolicyNetwork, policy: PolicyNetwork) -> None:
+    before = {name: tuple(t.shape) for name, t in source.state_dict().items()}
+    after = {name: tuple(t.shape) for name, t in policy.state_dict().items()}
+    if before != after:
+        differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        shown = ", ".join(f"{name} {before.get(name)} against {after.get(name)}" for name in differing[:3])
+        raise InputError(f"the warm start has another shape than the settings ask for: {shown}; "
+                         "keep history_steps, width and depth of the earlier policy")  # fmt: skip
+    policy.load_state_dict(source.state_dict())

@@ -1,0 +1,123 @@
+"""Running a policy in worlds: the differentiable window that trainers learn from, and whole episodes for evaluation.
+
+A run that terminated stays in its worlds and counts for nothing from then on; it is never reset inside a draw of worlds.
+Time limits do not occur in here: a window that is simply cut is bootstrapped by whoever calls.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from policy.network import PolicyNetwork
+from policy.ports import History, OutcomePort, WorldsPort
+from policy.tree import detach
+from policy.windows import push
+from storage.contracts.task import Task
+
+
+@dataclass
+class Run:
+    """Worlds under way. `alive` [N] is False where a run has terminated."""
+
+    worlds: WorldsPort
+    state: Any
+    window: History
+    alive: Tensor
+
+    def detach(self) -> None:
+        self.state, self.window = detach(self.state), detach(self.window)
+
+
+class Transitions(NamedTuple):
+    """T steps of N runs. `windows` has T + 1 entries; `raw` is the command before squashing, `log_prob` its density.
+
+    reward, terminated, alive: [T, N]; `alive` is True where the run had not terminated before the step.
+    """
+
+    windows: list[History]
+    raw: Tensor
+    log_prob: Tensor
+    reward: Tensor
+    terminated: Tensor
+    alive: Tensor
+
+
+def begin(worlds: WorldsPort, windows: History, seed: int) -> Run:
+    state = worlds.reset(windows, seed=seed)
+    return Run(worlds, state, windows, torch.ones(worlds.n, dtype=torch.bool, device=windows.state.device))
+
+
+def judge(task: Task, worlds: WorldsPort, state: Tensor, command: Tensor, outcome: OutcomePort) -> tuple[Tensor, Tensor]:
+    """Reward [N] and terminated [N] of arriving in `state` [N, S]: the task's expressions, else what the simulator predicts."""
+    if task.reward_channel is not None and outcome.reward is not None:
+        reward = outcome.reward
+    else:
+        reward = task.reward_of(worlds.spec, state, command, torch)
+    if task.terminated_channel is not None and outcome.terminated is not None:
+        terminated = outcome.terminated
+    else:
+        terminated = task.terminated_of(worlds.spec, state, command, torch)
+    return reward, terminated.bool().detach()
+
+
+def advance(run: Run, task: Task, command: Tensor) -> tuple[Tensor, Tensor]:
+    """One control period of `run` under `command` [N, C]: reward [N] (0 for dead runs) and terminated [N]."""
+    run.state, outcome, _ = run.worlds.step(run.state, command)
+    seen = run.worlds.observe(run.state)
+    reward, terminated = judge(task, run.worlds, seen, command, outcome)
+    reward, terminated = torch.where(run.alive, reward, torch.zeros_like(reward)), terminated & run.alive
+    run.window = push(run.window, command, seen)
+    run.alive = run.alive & ~terminated
+    return reward, terminated
+
+
+import os
+CLIPK=float(os.environ.get('CLIPK','0'))
+DECAY=float(os.environ.get('DECAY','1'))
+def bounded(gradient: Tensor) -> Tensor:
+    size = gradient.norm(dim=1, keepdim=True)
+    return gradient * (CLIPK * size.median() / size.clamp_min(1e-12)).clamp(max=1.0)
+
+
+def collect(run: Run, policy: PolicyNetwork, task: Task, steps: int, noise: Tensor, smoothness: float) -> Transitions:
+    """`steps` control periods with exploration `noise` [T, N, C], standard normal; gradients flow unless switched off.
+
+    The reward is less `smoothness` times the squared change of command in half ranges. `run` is moved on in place.
+    """
+    windows, raws, log_probs, rewards, ends, alive = [run.window], [], [], [], [], []
+    std, scale = policy.log_std.exp(), policy.features.command_scale
+    for t in range(steps):
+        raw = policy.mean(*run.window) + std * noise[t]
+        command = policy.squash(raw)
+        change = ((command - run.window.command[:, -1]) / scale).square().sum(dim=1)
+        if command.requires_grad and CLIPK>0:
+            command.register_hook(bounded)
+        alive.append(run.alive)
+        reward, terminated = advance(run, task, command)
+        if command.requires_grad and DECAY<1:
+            from policy.tree import tree_map
+            tree_map(lambda x: (x.register_hook(lambda g: g*DECAY), x)[1] if x.requires_grad else x, run.state)
+        raws.append(raw)
+        log_probs.append((-0.5 * noise[t].square() - policy.log_std).sum(dim=1))
+        rewards.append(reward - smoothness * change * alive[-1])
+        ends.append(terminated)
+        windows.append(run.window)
+    return Transitions(windows, torch.stack(raws), torch.stack(log_probs), torch.stack(rewards), torch.stack(ends), torch.stack(alive))
+
+
+@torch.no_grad()
+def episode_returns(
+    act: Callable[[Tensor, Tensor], Tensor], worlds: WorldsPort, task: Task, windows: History, seed: int
+) -> Tensor:
+    """[N] undiscounted return of whole episodes: the sum of rewards until termination or the task's horizon."""
+    run = begin(worlds, windows, seed)
+    total = torch.zeros(worlds.n, device=windows.state.device)
+    for _ in range(task.horizon_steps(worlds.spec)):
+        reward, _ = advance(run, task, act(*run.window))
+        total += reward
+        if not run.alive.any():
+            break
+    return total

@@ -1,0 +1,92 @@
+"""First-order policy learning: gradients of the return through a short window of the simulator, closed by a learned value.
+
+After Xu et al. 2022 (short-horizon actor-critic, arXiv:2204.07137), with world weights towards the worse tail. The update
+holds no worlds of its own and draws no hypotheses; the trainer does.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from policy.config import PolicyConfig
+from policy.learner import Learner
+from policy.ports import History
+from policy.rollout import Run, Transitions, collect
+from policy.targets import td_lambda
+from policy.windows import join
+from storage.contracts.task import Task
+
+
+def update(learner: Learner, runs: list[Run], task: Task, config: PolicyConfig, steps: int, generator: torch.Generator) -> dict[str, float]:
+    """One policy update and the value updates that follow. Moves `runs` on by `steps` and cuts them from the graph."""
+    learner.actor.zero_grad()
+    inputs: list[History] = []
+    targets: list[Tensor] = []
+    gained = 0.0
+    for run in runs:
+        run.detach()
+        noise = torch.randn(steps, run.worlds.n, run.window.command.shape[2], generator=generator).to(run.alive.device)
+        seen = collect(run, learner.policy, task, steps, noise, config.smoothness)
+        loss = actor_loss(learner, seen, config) / len(runs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        windows, target = value_targets(learner, seen, config)
+        inputs.append(windows)
+        targets.append(target)
+        gained += float(seen.reward.detach().mean()) / len(runs)
+    norm = learner.actor.clip(config.gradient_clip)
+    if math.isfinite(norm):
+        learner.actor.step()
+        with torch.no_grad():
+            learner.policy.log_std.clamp_(-3.0, 0.0)
+    error = fit_value(learner, join(inputs), torch.cat(targets), config, generator)
+    return {"reward": gained, "gradient_norm": norm, "value_error": error}
+
+
+def actor_loss(learner: Learner, seen: Transitions, config: PolicyConfig) -> Tensor:
+    """Minus the weighted mean over worlds of the window's discounted return, closed by the target value, per step."""
+    steps = seen.reward.shape[0]
+    powers = learner.discount ** torch.arange(steps, device=seen.reward.device)
+    alive_after = seen.alive[-1] & ~seen.terminated[-1]
+    closing = learner.discount**steps * learner.target(*seen.windows[-1]) * alive_after
+    gain = (powers[:, None] * seen.reward).sum(dim=0) * learner.reward_scale + closing
+    with torch.no_grad():
+        surprise = gain - learner.target(*seen.windows[0])
+        weight = tail_weights(surprise, config.tail_fraction, config.tail_weight) * seen.alive[0]
+    return -(weight * gain).sum() / weight.sum().clamp_min(1.0) / steps**0.5
+
+
+def tail_weights(outcome: Tensor, fraction: float, extra: float) -> Tensor:
+    """[N] weights: 1, and 1 + extra for the worst `fraction` of `outcome` [N]."""
+    worst = outcome <= torch.quantile(outcome, fraction)
+    return 1.0 + extra * worst.to(outcome.dtype)
+
+
+@torch.no_grad()
+def value_targets(learner: Learner, seen: Transitions, config: PolicyConfig) -> tuple[History, Tensor]:
+    """Windows [M, K, ...] of the steps that counted and their TD(lambda) targets [M]."""
+    every = join([History(w.state.detach(), w.command.detach()) for w in seen.windows[1:]])
+    next_value = learner.target(*every).reshape(seen.reward.shape)
+    reward = seen.reward.detach() * learner.reward_scale
+    target = td_lambda(reward, next_value, seen.terminated, seen.terminated, learner.discount, config.trace)
+    before = join([History(w.state.detach(), w.command.detach()) for w in seen.windows[:-1]])
+    counted = seen.alive.flatten()
+    return History(before.state[counted], before.command[counted]), target.flatten()[counted]
+
+
+def fit_value(learner: Learner, windows: History, target: Tensor, config: PolicyConfig, generator: torch.Generator) -> float:
+    """`critic_steps` gradient steps on random halves, then the target network follows. Returns the last squared error."""
+    error = torch.zeros(())
+    n = target.shape[0]
+    features = learner.value.features(*windows)
+    for _ in range(config.critic_steps if n else 0):
+        index = torch.randperm(n, generator=generator)[: max(1, n // 2)].to(target.device)
+        error = (learner.value.body(features[index])[:, 0] - target[index]).square().mean()
+        learner.critic.zero_grad()
+        error.backward()  # type: ignore[no-untyped-call]
+        learner.critic.clip(config.gradient_clip)
+        learner.critic.step()
+    with torch.no_grad():
+        for slow, fast in zip(learner.target.parameters(), learner.value.parameters(), strict=True):
+            slow.lerp_(fast, config.target_rate)
+    return float(error.detach())

@@ -1,0 +1,64 @@
+"""The learned simulator as `policy.ports` wants it: scenes and worlds whose resets take a policy's window of history.
+
+Row k of a policy's commands acted before row k of its states; the simulator's history starts with a state. Nothing else differs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from policy.ports import History
+from simulator.history import History as SimulatorHistory
+from simulator.prompt import Prompt
+from simulator.scene import Scene
+from simulator.simulator import Simulator
+from simulator.state import Events, StepOutcome, WorldState
+from simulator.worlds import Worlds
+from storage.contracts.episode import Episode
+from storage.contracts.robot import RobotSpec
+
+
+class SimulatedWorlds:
+    """Sampled worlds of the simulator; see `policy.ports.WorldsPort`."""
+
+    def __init__(self, worlds: Worlds) -> None:
+        self._worlds = worlds
+
+    @property
+    def n(self) -> int:
+        return self._worlds.n
+
+    @property
+    def spec(self) -> RobotSpec:
+        return self._worlds.spec
+
+    def reset(self, history: Any = None, task_start: Any = None, seed: int | None = None) -> WorldState:
+        """World states after a policy's window [N, K, ...]; without one, as the simulator draws starts."""
+        if history is None:
+            return self._worlds.reset(None, task_start, seed)
+        window: History = history
+        return self._worlds.reset(SimulatorHistory(window.state, window.command[:, 1:]), task_start, seed)
+
+    def step(self, state: WorldState, command: Tensor) -> tuple[WorldState, StepOutcome, Events]:
+        return self._worlds.step(state, command)
+
+    def observe(self, state: WorldState) -> Tensor:
+        return self._worlds.observe(state)
+
+
+@dataclass(frozen=True)
+class SimulatedScene:
+    """One robot, grounded in the simulator; see `policy.ports.ScenePort`."""
+
+    scene: Scene
+
+    def sample(self, n: int, seed: int, device: str | torch.device = "cpu") -> SimulatedWorlds:
+        return SimulatedWorlds(self.scene.sample(n, seed, str(device)))
+
+
+def ground_all(simulator: Simulator, spec: RobotSpec, prompts: Sequence[Sequence[Episode]]) -> list[SimulatedScene]:
+    """One scene per robot, each grounded in that robot's own episodes."""
+    return [SimulatedScene(simulator.ground(Prompt(spec, tuple(episodes)))) for episodes in prompts]
