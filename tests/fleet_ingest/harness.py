@@ -240,14 +240,22 @@ class Works:
 
     def __init__(self, directory: Path, serials: list[str], *, episodes: int) -> None:
         self.s3 = S3Server(directory / "s3")
-        self.s3.start()
         self.api = ApiServer(directory / "api", self.s3.config)
         self.catalog = Catalog.open(self.api.catalog_url)
         self.store = ObjectStore(self.s3.config)
-        self.api.start()
+        self.robots: list[Robot] = []
+        self.expected: dict[str, list[str]] = {}
+        try:
+            self.s3.start()
+            self.api.start()
+            self._assign(directory, serials, episodes)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _assign(self, directory: Path, serials: list[str], episodes: int) -> None:
         driver = "python:tests.fleet_ingest.slow_driver:open_robot"
         self.robots = [Robot(s, self.api.url, directory / s, driver=driver) for s in serials]
-        self.expected: dict[str, list[str]] = {}
         manifest, onnx = linear_policy([-2.0, -3.0, 30.0, 6.0])
         policy = store_policy(self.catalog, self.store, [-2.0, -3.0, 30.0, 6.0])
         for serial in serials:
