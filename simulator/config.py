@@ -36,6 +36,7 @@ class SimulatorConfig(Contract):
     warm_updates: int = Field(default=500, ge=1)
     rows: int = Field(default=512, ge=8)
     min_batch: int = Field(default=32, ge=2)
+    max_batch: int = Field(default=128, ge=2)
     samples: int = Field(default=2, ge=2, le=16)
     curriculum: tuple[Stage, ...] = (
         Stage(steps=1, share=0.15),
@@ -44,7 +45,7 @@ class SimulatorConfig(Contract):
         Stage(steps=32, share=0.2),
     )
     warm_curriculum: tuple[Stage, ...] = (Stage(steps=8, share=0.4), Stage(steps=32, share=0.6))
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=6e-3, gt=0)
     warm_learning_rate: float = Field(default=1.5e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     average: float = Field(default=0.98, ge=0, lt=1)

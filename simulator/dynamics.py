@@ -48,16 +48,27 @@ def soft(x: Tensor) -> Tensor:
 
 
 def slot_features(x: Tensor, frame: Frame) -> Tensor:
-    """[M, E, B, 2K]: sine and cosine of angles; scaled value and its saturation (a smooth sign) of everything else."""
-    scaled = (x - frame.center) / frame.scale
-    first = torch.where(frame.angle, torch.sin(x), soft(scaled))
-    second = torch.where(frame.angle, torch.cos(x), squash(5.0 * scaled))
-    return torch.cat([first * frame.present, second * frame.present], dim=-1)
+    """[M, E, B, 2K]: sine and cosine of angles; of everything else the scaled value, and its saturation (a smooth sign)
+    or, where the specification gives limits, how deep it is in the outer tenth of its range: end stops are there."""
+    scaled = torch.addcmul(frame.offset, x, frame.inverse)
+    squared = scaled * scaled
+    first = scaled * torch.rsqrt(1.0 + squared * (1.0 / 36.0))  # `soft`
+    second = scaled * torch.rsqrt(0.04 + squared)  # `squash(5 x)`
+    if frame.any_limited:
+        outside = (x - torch.minimum(torch.maximum(x, frame.low), frame.high)) * frame.depth
+        second = torch.where(frame.limited, soft(outside), second)
+    if frame.any_angle:
+        first = torch.where(frame.angle, torch.sin(x), first)
+        second = torch.where(frame.angle, torch.cos(x), second)
+    if not frame.all_present:
+        first, second = first * frame.present, second * frame.present
+    return torch.cat([first, second], dim=-1)
 
 
 def spread(raw: Tensor) -> Tensor:
-    """Standard deviation in step scales from a raw output: exp within (-8, 1), near exp(-3.5) at 0."""
-    return torch.exp(-3.5 + 4.5 * squash(raw / 4.5))
+    """Standard deviation in step scales from a raw output: exp within (-8, 2), exp(-2) at 0."""
+    bent = raw * torch.rsqrt(1.0 + raw * raw * (1.0 / 36.0))
+    return torch.exp(torch.where(bent < 0, bent, bent * (4.0 / 6.0)) - 2.0)
 
 
 def one_hot(labels: Tensor, count: int) -> Tensor:
@@ -66,43 +77,51 @@ def one_hot(labels: Tensor, count: int) -> Tensor:
     return flat.flatten(-2)
 
 
-def advance(w: Weights, frame: Frame, core: Core, c: Conditioning, noise: Tensor | None, dt: Tensor | float) -> Advance:
-    """`noise` standard normals [M, E, B, K] or None for the mean; `dt` seconds, a number or [M, 1, B, 1].
+def relative_log(frame: Frame, dt: Tensor) -> Tensor:
+    """log(dt / control period), the form in which dt is an input."""
+    return torch.log(dt / frame.dt)
+
+
+def advance(
+    w: Weights, frame: Frame, core: Core, c: Conditioning, noise: Tensor | None, dt: Tensor, log_dt: Tensor
+) -> Advance:
+    """`noise` standard normals [M, E, B, K] or None for the mean; `dt` seconds and its
+    `relative_log`, [M or 1, 1, B or 1, 1].
 
     The commands that act are those of the last row of `core.queue`, those before it may still be under way.
     """
     shape = frame.structure.shape
     members, entities, batch, _ = core.x.shape
-    relative = torch.as_tensor(dt / frame.dt, dtype=torch.float32, device=core.x.device)
-    parts = [slot_features(core.x, frame), (core.queue * frame.tap_mask[:, None]).flatten(-2), core.memory]
+    parts = [slot_features(core.x, frame), (core.queue * frame.tap_mask).flatten(-2), core.memory]
     if shape.categories:
         parts.append(one_hot(core.labels, shape.labels))
-    alive = core.x.new_ones(members, entities, batch, 1) if core.alive is None else core.alive
-    parts += [alive, torch.log(relative).expand(members, entities, batch, 1)]
+    ones = core.x.new_ones(1, 1, 1, 1) if core.alive is None else core.alive
+    parts += [ones.expand(members, entities, batch, 1), log_dt.expand(members, entities, batch, 1)]
     out = network.step(w, torch.cat(parts, dim=-1), c, core.alive, frame.adjacency, shape)
-    x = integrate(frame, core.x, out, noise, relative)
+    x = integrate(frame, core.x, out, noise, dt)
     if core.alive is not None:
         x = torch.where(core.alive > 0, x, core.x)
-    gate = torch.sigmoid(out.gate - 1.0)
-    memory = core.memory + relative.clamp(max=1.0) * gate * (torch.tanh(out.candidate) - core.memory)
-    logits = out.labels.view(members, entities, batch, shape.categories, shape.labels)
-    logits = logits.masked_fill(~frame.label_mask, -1e9) if shape.categories else logits
-    task = (out.task * alive).sum(1) / alive.sum(1).clamp_min(1.0)
+    gate = torch.sigmoid(out.gate) * (dt * (0.5 / frame.dt)).clamp(max=1.0)
+    memory = torch.lerp(core.memory, squash(out.candidate), gate)
+    logits = out.labels
+    if shape.categories:
+        logits = logits.view(members, entities, batch, shape.categories, shape.labels)
+        logits = logits.masked_fill(~frame.label_mask, -1e9)
+    weight = torch.ones_like(out.task[..., :1]) if core.alive is None else core.alive
+    task = (out.task * weight).sum(1) / weight.sum(1).clamp_min(1.0)
     return Advance(core._replace(x=x, memory=memory), logits, out.life, task)
 
 
-def integrate(frame: Frame, x: Tensor, out: network.StepOutput, noise: Tensor | None, relative: Tensor) -> Tensor:
-    """The next x [M, E, B, K]. `relative` is dt over the control period."""
+def integrate(frame: Frame, x: Tensor, out: network.StepOutput, noise: Tensor | None, dt: Tensor) -> Tensor:
+    """The next x [M, E, B, K]."""
     pairs = frame.structure.shape.pairs
-    base = frame.step_scale
-    change = relative * out.mean * base
+    moved = torch.addcmul(x, out.mean, frame.present_rate * dt)
     if noise is not None:
-        change = change + torch.sqrt(relative) * spread(out.spread) * base * noise
-    moved = x + change * frame.present
+        moved = torch.addcmul(moved, spread(out.spread) * noise, frame.present_rate * torch.sqrt(dt * frame.dt))
     if pairs:
         # q' = q + dt (v + v') / 2 + learned residual
-        velocity = 0.5 * relative * frame.dt * (x[..., pairs : 2 * pairs] + moved[..., pairs : 2 * pairs])
-        moved = torch.cat([moved[..., :pairs] + velocity, moved[..., pairs:]], dim=-1)
+        both = x[..., pairs : 2 * pairs] + moved[..., pairs : 2 * pairs]
+        moved = torch.cat([torch.addcmul(moved[..., :pairs], both, 0.5 * dt), moved[..., pairs:]], dim=-1)
     return frame.renormalise(moved)
 
 

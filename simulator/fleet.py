@@ -82,7 +82,7 @@ def make_groups(episodes: Sequence[Episode], model: Model, steps: int) -> list[G
 
 def _change(recording: Recording, frame: Frame, steps: int) -> Tensor:
     """[steps, E, K] root mean square change over k rows, at least that of the first; 1 where nothing ever changes."""
-    table = []
+    table: list[Tensor] = []
     for k in range(1, steps + 1):
         rows = torch.from_numpy(recording.starts(k))
         rows = rows[:: max(1, len(rows) // 4000)]
@@ -100,7 +100,7 @@ def _change(recording: Recording, frame: Frame, steps: int) -> Tensor:
 
 
 def draw(group: Group, config: SimulatorConfig, update: int, members: range, steps: int) -> Batch:
-    size = max(config.min_batch, config.rows // steps)
+    size = min(config.max_batch, max(config.min_batch, config.rows // steps))
     groups = min(config.groups, size)
     size -= size % groups
     parts = [

@@ -18,17 +18,23 @@ from simulator.structure import CHUNK_KNOTS, KNOT_S, Structure, knot_count, tap_
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Tensors [E, 1, K] broadcast over the internal layout. `dt` is the control period in seconds.
+    """Tensors [E, 1, K] broadcast over the internal layout; a scaled value is `x * inverse + offset`.
 
-    `step_scale` is the change of a slot in one period; `adjacency` [3E, E]; `unit_matrix` [E, K, K] or None;
+    `low`, `high` bound the inner nine tenths of a limited range, `depth` is one over the outer tenth; `step_scale` is
+    the change of a slot in one control period `dt` (seconds); `adjacency` [3E, E]; `unit_matrix` [E, K, K] or None;
     `static` [E, F]; a knot of history is `knot_stride` rows apart, a knot of a prompt's chunk `chunk_stride`.
     """
 
     structure: Structure
     scales: Scales
-    center: Tensor
     scale: Tensor
-    rate: Tensor
+    inverse: Tensor
+    offset: Tensor
+    low: Tensor
+    high: Tensor
+    depth: Tensor
+    limited: Tensor
+    present_rate: Tensor
     step_scale: Tensor
     present: Tensor
     angle: Tensor
@@ -41,6 +47,9 @@ class Frame:
     tap_mask: Tensor
     adjacency: Tensor
     static: Tensor
+    any_angle: bool
+    any_limited: bool
+    all_present: bool
     dt: float
     knots: int
     knot_stride: int
@@ -50,28 +59,24 @@ class Frame:
     def of(
         cls, structure: Structure, scales: Scales, *, history_s: float, delay_s: float, device: str = "cpu"
     ) -> "Frame":
-        spec, shape = structure.spec, structure.shape
-        dt = spec.period_s
-        knots = min(shape.knots, knot_count(spec, history_s))
-        taps = min(shape.taps, tap_count(spec, delay_s))
-        labels = np.arange(max(1, shape.labels))[None, None] < structure.label_count[:, :, None]
-
-        def put(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.from_numpy(np.array(array)).to(device=device, dtype=dtype)
-
-        base = put(scales.rate)[:, None] * dt
+        spec = structure.spec
+        knots = min(structure.shape.knots, knot_count(spec, history_s))
+        tables = {name: torch.from_numpy(a).to(device) for name, a in _slot_tables(structure, scales).items()}
+        tables |= {name: torch.from_numpy(a).to(device) for name, a in _tables(structure, scales, delay_s).items()}
+        unit = structure.unit_matrix
         return cls(
-            structure=structure, scales=scales, center=put(scales.center)[:, None], scale=put(scales.scale)[:, None],
-            rate=put(scales.rate)[:, None], step_scale=base, present=put(structure.present, torch.bool)[:, None],
-            angle=put(structure.angle, torch.bool)[:, None], wrapped=put(scales.wrapped, torch.bool),
-            unit_matrix=None if structure.unit_matrix is None else put(structure.unit_matrix),
-            input_center=put(scales.input_center), input_scale=put(scales.input_scale),
-            input_present=put(structure.input_present), label_mask=put(labels, torch.bool)[:, None],
-            tap_mask=put(np.arange(shape.taps) >= shape.taps - taps), adjacency=put(structure.adjacency),
-            static=put(static_features(structure, scales)), dt=dt, knots=knots,
+            structure=structure,
+            scales=scales,
+            unit_matrix=None if unit is None else torch.from_numpy(unit).to(device),
+            any_angle=bool(structure.angle.any()),
+            any_limited=bool(tables["limited"].any()),
+            all_present=bool(structure.present.all()),
+            dt=spec.period_s,
+            knots=knots,
             knot_stride=max(1, int(history_s * spec.control_rate_hz / knots + 1e-6)),
             chunk_stride=max(1, round(KNOT_S * spec.control_rate_hz)),
-        )  # fmt: skip
+            **tables,
+        )
 
     @property
     def history_rows(self) -> int:
@@ -87,8 +92,11 @@ class Frame:
         return (inputs - self.input_center) / self.input_scale * self.input_present
 
     def difference(self, a: Tensor, b: Tensor) -> Tensor:
-        """a - b for [M, E, B, K], angles wrapped to [-pi, pi)."""
-        return wrap_where(a - b, self.angle)
+        """a - b for [..., E, (...,) B, K], angles wrapped to [-pi, pi)."""
+        delta = a - b
+        if not self.any_angle:
+            return delta
+        return wrap_where(delta, self.angle if delta.dim() < 6 else self.angle[:, None])
 
     def renormalise(self, x: Tensor) -> Tensor:
         """Projects directions and orientations of [M, E, B, K] back to unit length."""
@@ -96,6 +104,56 @@ class Frame:
             return x
         squared = torch.matmul(x * x, self.unit_matrix)
         return torch.where(squared > 0, x * torch.rsqrt(squared.clamp_min(1e-12)), x)
+
+
+_INNER = 0.9
+_DEPTH = 2 * _INNER / (1 - _INNER)
+
+
+def _slot_tables(structure: Structure, scales: Scales) -> dict[str, np.ndarray]:
+    """[E, 1, K] by name of the field."""
+    low, high, limited = _limits(structure)
+    real = {
+        "scale": scales.scale,
+        "inverse": 1.0 / scales.scale,
+        "offset": -scales.center / scales.scale,
+        "low": low,
+        "high": high,
+        "depth": _DEPTH / (high - low),
+        "present_rate": scales.rate * structure.present,
+        "step_scale": scales.rate * structure.spec.period_s,
+    }
+    flags = {"limited": limited, "present": structure.present, "angle": structure.angle}
+    found = {name: a[:, None].astype(np.float32) for name, a in real.items()}
+    return found | {name: a[:, None].astype(bool) for name, a in flags.items()}
+
+
+def _tables(structure: Structure, scales: Scales, delay_s: float) -> dict[str, np.ndarray]:
+    shape = structure.shape
+    taps = min(shape.taps, tap_count(structure.spec, delay_s))
+    labels = np.arange(max(1, shape.labels))[None, None] < structure.label_count[:, :, None]
+    return {
+        "wrapped": scales.wrapped.astype(bool),
+        "label_mask": labels[:, None],
+        "input_center": scales.input_center.astype(np.float32),
+        "input_scale": scales.input_scale.astype(np.float32),
+        "input_present": structure.input_present.astype(np.float32),
+        "tap_mask": (np.arange(shape.taps) >= shape.taps - taps)[:, None].astype(np.float32),
+        "adjacency": structure.adjacency.copy(),
+        "static": static_features(structure, scales),
+    }
+
+
+def _limits(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bounds [E, K] of the inner nine tenths of each slot's range, and which slots have one. Angles have none."""
+    low, high = np.full(structure.present.shape, -1.0), np.ones(structure.present.shape)
+    limited = np.zeros_like(structure.present)
+    for place, (channel, _) in structure.channel_at.items():
+        if channel.limits is not None and np.isfinite(channel.limits).all() and not structure.angle[place]:
+            center, half = sum(channel.limits) / 2, (channel.limits[1] - channel.limits[0]) / 2
+            low[place], high[place] = center - _INNER * half, center + _INNER * half
+            limited[place] = True
+    return low, high, limited
 
 
 def wrap_where(delta: Tensor, angle: Tensor) -> Tensor:

@@ -63,9 +63,9 @@ class Model:
         fitted = needed.model_copy(update={"feature_names": (), "taps": 1, "knots": 1})
         if not self.shape.covers(fitted):
             raise InputError(
-                f"robot '{spec.name}' needs {needed.pairs} integrated, {needed.others} other, {needed.inputs} input and "
-                f"{needed.categories} category slots per entity; this simulator has {self.shape.pairs}, {self.shape.others}, "
-                f"{self.shape.inputs} and {self.shape.categories}",
+                f"robot '{spec.name}' needs {needed.pairs} integrated, {needed.others} other, {needed.inputs} input "
+                f"and {needed.categories} category slots per entity; this simulator has {self.shape.pairs}, "
+                f"{self.shape.others}, {self.shape.inputs} and {self.shape.categories}",
                 remedy="train a simulator with logs of such a robot among its data",
             )
         return Structure(spec, self.shape)

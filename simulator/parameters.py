@@ -17,7 +17,7 @@ Layout = Mapping[str, tuple[int, ...]]
 
 
 def initialise(layout: Layout, seed: int, members: range) -> Tensor:
-    """[M, P] float32. Matrices uniform in +-sqrt(3 / fan in), names that end in `.small` a tenth of it, vectors zero."""
+    """[M, P] float32. Matrices uniform in +-sqrt(3 / fan in), a tenth of it for names in `.small`; vectors 0."""
     rows = []
     for member in members:
         generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + member)

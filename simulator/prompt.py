@@ -20,7 +20,7 @@ class Prompt:
         object.__setattr__(self, "episodes", tuple(self.episodes))
         for episode in self.episodes:
             if episode.spec.state_layout.columns != self.robot.state_layout.columns:
+                given, own = (", ".join(s.state_layout.columns) for s in (episode.spec, self.robot))
                 raise ContractError(
-                    f"the prompt's episode of '{episode.robot}' has channels {', '.join(episode.spec.state_layout.columns)}; "
-                    f"robot '{self.robot.name}' has {', '.join(self.robot.state_layout.columns)}"
+                    f"the prompt's episode of '{episode.robot}' has channels {given}; robot '{self.robot.name}' has {own}"
                 )

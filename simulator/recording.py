@@ -92,6 +92,7 @@ def _arrays(episode: Episode, structure: Structure) -> dict[str, np.ndarray]:
     x = _scatter(_continuous(state, episode), structure.columns, structure.column_slot, (rows, entities, shape.slots))
     seen = _scatter(valid, structure.columns, structure.column_slot, (rows, entities, shape.slots))
     place = (structure.category_columns, structure.category_slot, (rows, entities, shape.categories))
+    into = (np.arange(inputs.shape[1]), structure.input_slot, (rows, entities, shape.inputs))
     terminated = np.zeros(rows, dtype=bool)
     terminated[rows - 2] = episode.terminated
     return {
@@ -99,9 +100,10 @@ def _arrays(episode: Episode, structure: Structure) -> dict[str, np.ndarray]:
         "labels": np.rint(_scatter(state, *place)).astype(np.int64),
         "labels_valid": _scatter(valid, *place) & episode.alive[:, :, None],
         "alive": episode.alive,
-        "inputs": _scatter(inputs, np.arange(inputs.shape[1]), structure.input_slot, (rows, entities, shape.inputs)).astype(np.float32),
+        "inputs": _scatter(inputs, *into).astype(np.float32),
         "dt": np.append(dt, spec.period_s).astype(np.float32),
-        "reward": np.append(episode.reward, np.nan).astype(np.float32), "terminated": terminated, "first": first, "last": last,
+        "reward": np.append(episode.reward, np.nan).astype(np.float32), "terminated": terminated,
+        "first": first, "last": last,
     }  # fmt: skip
 
 

@@ -72,30 +72,35 @@ def batch_loss(
     inputs = frame.normalise_inputs(recording.inputs[ahead]).permute(2, 0, 3, 1, 4).repeat(1, 1, 1, samples, 1)
     dt = recording.dt[ahead].permute(2, 0, 1)[:, :, None, :, None].repeat(1, 1, 1, samples, 1)
     sensor = dynamics.spread(conditioning.sensor) * frame.step_scale * frame.present
+    log_dt = dynamics.relative_log(frame, dt)
+    discrete = frame.structure.shape.categories or not group.all_alive or traits.rewarded or traits.terminates
     total = torch.zeros(members)
+    reached = []
     for k in range(steps):
         core = core._replace(queue=dynamics.push(core.queue, inputs[k]))
-        moved = dynamics.advance(w, frame, core, conditioning, noise.process[k], dt[k])
+        moved = dynamics.advance(w, frame, core, conditioning, noise.process[k], dt[k], log_dt[k])
         core = moved.core
-        observed = core.x + sensor * noise.sensor[k]
-        error = crps(group, observed, target[k + 1], samples) / group.change[k][:, None]
-        weight = (seen[k + 1] & frame.present).float()
-        total = total + (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1.0)
-        if frame.structure.shape.categories or not group.all_alive or traits.rewarded or traits.terminates:
-            at = rows + k
-            total = total + _DISCRETE_WEIGHT * _discrete(group, traits, moved, at)
-            core = _forced(group, core, at + 1)
+        reached.append(core.x)
+        if discrete:
+            total = total + _DISCRETE_WEIGHT / steps * _discrete(group, traits, moved, rows + k)
+            core = _forced(group, core, rows + k + 1)
+    observed = torch.stack(reached) + sensor * noise.sensor
+    weight = (seen[1:] & frame.present).float() / group.change[:steps, None, :, None]
+    error = (crps(group, observed, target[1:], samples) * weight).sum((2, 3, 4))
+    counted = (seen[1:] & frame.present).float().sum((2, 3, 4)).clamp_min(1.0)
+    total = total + (error / counted).mean(0)
     # KL of the scene posterior to N(0, 1)
     kl = 0.5 * (mean**2 + deviation**2 - 1.0 - 2.0 * deviation.log()).sum(-1).mean(-1)
-    return total / steps + config.kl_weight * kl
+    return total + config.kl_weight * kl
 
 
 def crps(group: Group, observed: Tensor, target: Tensor, samples: int) -> Tensor:
-    """Fair CRPS [M, E, B, K] of `observed` [M, E, samples * B, K] against `target` [M, E, B, K]."""
+    """Fair CRPS [R, M, E, B, K] of `observed` [R, M, E, samples * B, K] against `target` [R, M, E, B, K]."""
     frame = group.frame
-    parts = observed.chunk(samples, dim=2)
-    accuracy = torch.stack([frame.difference(part, target).abs() for part in parts]).mean(0)
-    apart = [frame.difference(parts[i], parts[j]).abs() for i in range(samples) for j in range(i)]
+    parts = observed.unflatten(3, (samples, -1))
+    accuracy = frame.difference(parts, target[:, :, :, None]).abs().mean(3)
+    pairs = [(i, j) for i in range(samples) for j in range(i)]
+    apart = [frame.difference(parts[:, :, :, i], parts[:, :, :, j]).abs() for i, j in pairs]
     return accuracy - 0.5 * torch.stack(apart).mean(0)
 
 
@@ -152,7 +157,7 @@ def _forced(group: Group, core: Core, rows: Tensor) -> Core:
 
 
 def _discrete(group: Group, traits: Traits, moved: dynamics.Advance, rows: Tensor) -> Tensor:
-    """Cross entropies [M] of the labels, lives, termination and the scaled absolute error of the reward after `rows`."""
+    """Cross entropies [M] of the labels, lives, termination and the scaled error of the reward after `rows`."""
     recording = group.recording
     total = torch.zeros(rows.shape[0])
     if group.frame.structure.shape.categories:

@@ -46,7 +46,7 @@ class ScoreOptions:
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Windows of one robot at one horizon: `truth`, `now` [W, S], `samples` [W, n, S], `members` [n], `valid` [W, S]."""
+    """Windows of a robot at one horizon: `truth`, `now` [W, S], `samples` [W, n, S], `members` [n], `valid` [W, S]."""
 
     truth: np.ndarray
     now: np.ndarray
@@ -185,10 +185,8 @@ def _column(outcomes: Outcomes, s: int, angle: bool, keep: np.ndarray) -> dict[s
         return wrap_angle(a - b) if angle else a - b
 
     truth, now, samples = outcomes.truth[keep, s], outcomes.now[keep, s], outcomes.samples[keep, :, s]
-    if angle:
-        center = np.arctan2(np.sin(samples).mean(1), np.cos(samples).mean(1))
-    else:
-        center = samples.mean(1)
+    circular = np.arctan2(np.sin(samples).mean(1), np.cos(samples).mean(1))
+    center = circular if angle else samples.mean(1)
     around = difference(samples, center[:, None])
     error = difference(truth, center)
     spread = np.maximum(around.std(1, ddof=1), 1e-9)

@@ -35,10 +35,11 @@ class ByteStore(Protocol):
 
 
 class Simulator:
-    """`specs` are the robots that it was trained on; others may be grounded too."""
+    """`specs` are the robots that it was trained on; others may be grounded too. `manifest` is the digest of the
+    manifest that it was read with, if it was."""
 
-    def __init__(self, model: Model, specs: tuple[RobotSpec, ...]) -> None:
-        self.model, self.specs = model, specs
+    def __init__(self, model: Model, specs: tuple[RobotSpec, ...], manifest: str | None = None) -> None:
+        self.model, self.specs, self.manifest = model, specs, manifest
 
     @property
     def config(self) -> SimulatorConfig:
@@ -75,7 +76,9 @@ class Simulator:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over configuration and file digests: what scorecards call this simulator before it has a manifest."""
+        """What scorecards call this simulator: its manifest's digest, else SHA-256 over configuration and files."""
+        if self.manifest is not None:
+            return self.manifest
         files = {role: sha256_hex(data) for role, data in self.files.items()}
         return digest_of([ARCHITECTURE, self._config_json(), files, [spec.digest for spec in self.specs]])
 
@@ -103,7 +106,8 @@ class Simulator:
         """Raises IncompatibleError for another architecture, DataError for bytes that are not those of the manifest."""
         if manifest.architecture != ARCHITECTURE:
             raise IncompatibleError(
-                f"simulator '{manifest.name}' is of architecture '{manifest.architecture}'; this engine runs '{ARCHITECTURE}'"
+                f"simulator '{manifest.name}' is of architecture '{manifest.architecture}'; this engine runs "
+                f"'{ARCHITECTURE}'"
             )
         for role, digest in manifest.files.items():
             if role not in files or sha256_hex(files[role]) != digest:
@@ -117,7 +121,8 @@ class Simulator:
         arrays = load_safetensors(files["weights"])
         starts = {name.removeprefix("starts."): a for name, a in arrays.items() if name.startswith("starts.")}
         theta = from_arrays(arrays, model_layout(shape, config))
-        return cls(Model(config, shape, Traits.model_validate(parts["traits"]), theta, scales, starts), manifest.specs)
+        model = Model(config, shape, Traits.model_validate(parts["traits"]), theta, scales, starts)
+        return cls(model, manifest.specs, manifest.digest)
 
     @classmethod
     def load(cls, store: ByteStore, digest: str) -> "Simulator":

@@ -175,7 +175,8 @@ class Structure:
         if (self.unit_group < 0).all():
             return None
         same = self.unit_group[:, :, None] == self.unit_group[:, None, :]
-        return (same & (self.unit_group >= 0)[:, :, None]).astype(np.float32)
+        matrix: np.ndarray = (same & (self.unit_group >= 0)[:, :, None]).astype(np.float32)
+        return matrix
 
     @property
     def key(self) -> str:

@@ -146,8 +146,8 @@ class _Optimiser:
 
 
 def _optimise(
-    episodes: Sequence[Episode], model: Model, config: SimulatorConfig, warm: bool, members: range, checkpoint: Path | None,
-    key: str, progress: Progress | None,
+    episodes: Sequence[Episode], model: Model, config: SimulatorConfig, warm: bool, members: range,
+    checkpoint: Path | None, key: str, progress: Progress | None,
 ) -> Tensor:  # fmt: skip
     lengths = config.stages(warm)
     groups = make_groups(episodes, model, max(lengths))

@@ -131,10 +131,13 @@ class Worlds:
         entities = self.frame.structure.entities
         normal = noise.normal(self.seed, _PROCESS, state.world, state.counter, entities * shape.slots)
         normal = self._internal(normal.view(self.n, entities, shape.slots))
-        moved = dynamics.advance(self._weights, self.frame, core, self._conditioning(state.z), normal, dt)
+        period = torch.full((1, 1, 1, 1), dt, device=self.device)
+        log_dt = dynamics.relative_log(self.frame, period)
+        moved = dynamics.advance(self._weights, self.frame, core, self._conditioning(state.z), normal, period, log_dt)
         labels, alive, events, task = self._chance(state, moved)
         following = WorldState(
-            self._external(moved.core.x), labels, alive, self._external(moved.core.memory), self._external_queue(moved.core.queue),
+            self._external(moved.core.x), labels, alive, self._external(moved.core.memory),
+            self._external_queue(moved.core.queue),
             state.z, state.member, state.time_s + dt, state.world, state.counter + 1,
         )  # fmt: skip
         return following, task, events
@@ -256,14 +259,16 @@ class Worlds:
     def _internal_rows(self, value: Tensor) -> Tensor:
         """[N, H, E, F] to [M, E, B, H, F]."""
         rows = value.shape[1]
-        return self._internal(value.transpose(1, 2).flatten(2)).unflatten(-1, (rows, -1))
+        found: Tensor = self._internal(value.transpose(1, 2).flatten(2)).unflatten(-1, (rows, -1))
+        return found
 
     def _external(self, value: Tensor) -> Tensor:
         """[M, E, B, F] to [N, E, F]."""
         return value.permute(2, 0, 1, 3).reshape(-1, value.shape[1], value.shape[3])[: self.n]
 
     def _external_queue(self, queue: Tensor) -> Tensor:
-        return self._external(queue.flatten(-2)).unflatten(-1, (queue.shape[-2], -1)).transpose(1, 2)
+        found: Tensor = self._external(queue.flatten(-2)).unflatten(-1, (queue.shape[-2], -1)).transpose(1, 2)
+        return found
 
     def _conditioning(self, z: Tensor) -> Conditioning:
         """Computed once per scene sample."""
