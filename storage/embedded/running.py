@@ -19,7 +19,7 @@ from storage.embedded.watched import Watched, log_path
 
 QUICK_S = 10.0
 """A service that ends sooner than this after its start has failed quickly."""
-BACKOFF_S = (0.0, 0.3, 0.6, 1.2, 2.4)
+BACKOFF_S = (0.0, 0.2, 0.4, 0.8, 1.6)
 """Pauses before the restarts after 1, 2, ... quick failures in a row; one more failure is final."""
 MAX_FIRST_FAILURES = 3
 """The bound for a service that was never up: the likely cause is its command or its port."""
@@ -119,8 +119,7 @@ class Running:
             check_space(self.wanted.spec.name, self.wanted.spec.min_free_bytes, self._home)
             self._ports.take(self.name, self.wanted.spec.ports)
             self._fill()
-            for path in self._spec.scratch:
-                remove(Path(path))
+            self.clear_scratch()
             self._watched = launch(self._home, self._records, self._spec, self._digest)
         except (OSError, Sim2RealError) as error:
             self._fail(f"service '{self.name}' cannot be started: {error}")
@@ -183,9 +182,12 @@ class Running:
             return None
         code = self._watched.close()
         self._watched = None
+        self.clear_scratch()
+        return code
+
+    def clear_scratch(self) -> None:
         for path in self._spec.scratch:
             remove(Path(path))
-        return code
 
     def _fail(self, error: str) -> None:
         self.state, self.error = "failed", error

@@ -76,7 +76,7 @@ class Stack:
         the service, its log and the log's last lines, when one does not come up, or when the disk is too full;
         InputError for a bad specification.
         """
-        check_order(services, known=self.endpoints())
+        check_order(services, known=self.status().services)
         for spec in services:
             check_space(spec.name, spec.min_free_bytes, self.home)
         held = self._records.add_lease()
@@ -191,7 +191,8 @@ class Stack:
 
     def _wait_for(self, services: Sequence[ServiceSpec], progress: Progress) -> None:
         """Until all are up. Brings a supervisor up as often as one is missing."""
-        last_alive = time.monotonic()
+        began = last_alive = time.monotonic()
+        patience_s = _SUPERVISOR_START_S + 2 * sum(spec.start_timeout_s + spec.stop_timeout_s for spec in services)
         next_start = 0.0
         told: tuple[str, ...] | None = None
         while True:
@@ -213,6 +214,12 @@ class Stack:
                 start_supervisor(self.home, self._records)
             if now - last_alive > _SUPERVISOR_START_S + _STOP_S:
                 raise self._no_supervisor()
+            if now - began > patience_s:
+                states = {name: found.state for name, found in self.status().services.items()}
+                raise UnavailableError(
+                    f"the stack did not settle within {patience_s:g} s; its services: {states}",
+                    remedy=f"look into {self._records.supervisor_log}",
+                )
             time.sleep(_POLL_S)
 
     def _raise_failed(self, services: Sequence[ServiceSpec], state: StackState) -> None:

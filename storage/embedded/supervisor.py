@@ -49,11 +49,17 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._on_stop)
         for ignored in (signal.SIGINT, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)
-        self._take_over()
-        while not self._is_over():
-            self._read_wanted()
-            self._tick()
-        self._stop_all()
+        try:
+            self._take_over()
+            while not self._is_over():
+                self._read_wanted()
+                self._tick()
+            self._stop_all()
+        except FileNotFoundError:
+            if not self._is_home_gone():
+                raise
+        if self._is_home_gone():
+            self._abandon()
 
     def _on_stop(self, *_: object) -> None:
         self._told_to_stop = True
@@ -94,10 +100,10 @@ class Supervisor:
             del self._services[name]
 
     def _tick(self) -> None:
+        if any(service.state == "stopping" for service in self._services.values()):
+            self._wanted_mark = -1  # what replaces it is started once it has stopped
         for service in self._services.values():
             service.tick(self._services)
-        if any(service.state == "stopping" for service in self._services.values()):
-            self._wanted_mark = -1
         self._write_state(stopping=False)
         time.sleep(_BUSY_TICK_S if any(s.is_busy for s in self._services.values()) else _CALM_TICK_S)
 
@@ -130,14 +136,20 @@ class Supervisor:
             self._write_state(stopping=True)
             time.sleep(_BUSY_TICK_S)
         remove(self._home.runtime_path)
-        if not self._is_home_gone():
-            self._records.unwant(self._services)
-            self._records.drop_state()
+        self._records.unwant(self._services)
+        self._records.drop_state()
+
+    def _abandon(self) -> None:
+        """Somebody deleted the home: there is nothing to keep, and no place to write."""
+        kill_family(mark_of(self._home))
+        for service in self._services.values():
+            service.clear_scratch()
+        remove(self._home.runtime_path)
 
     def _write_state(self, *, stopping: bool) -> None:
         services = {name: service.report() for name, service in self._services.items()}
         state = StackState(supervisor=own_identity(), stopping=stopping, services=services)
-        if state != self._written and not self._is_home_gone():
+        if state != self._written:
             self._records.write_state(state)
             self._written = state
 

@@ -106,7 +106,7 @@ def server(tmp_path: Path) -> Callable[..., ServiceSpec]:
 
 
 @pytest.fixture
-def command(home: Home, tmp_path: Path) -> Iterator[Callable[[ServiceSpec], "subprocess.Popen[str]"]]:
+def command(home: Home, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Runs a command of its own that ensures a service, prints its port and waits, as a user's command would."""
     started: list[subprocess.Popen[str]] = []
     script = tmp_path / "command.py"
@@ -121,9 +121,9 @@ def command(home: Home, tmp_path: Path) -> Iterator[Callable[[ServiceSpec], "sub
         "    time.sleep(600)\n"
     )
 
-    def run(spec: ServiceSpec) -> "subprocess.Popen[str]":
+    def run(spec: ServiceSpec, of: Home = home) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, str(script), str(home.path), spec.to_json().decode()],
+            [sys.executable, str(script), str(of.path), spec.to_json().decode()],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -12,8 +12,8 @@ from storage.embedded import launch as launching
 from storage.embedded.home import Home
 from storage.embedded.launch import launch, rotate
 from storage.embedded.probe import http_ok, wait_until
-from storage.embedded.records import Records
 from storage.embedded.reap import family
+from storage.embedded.records import Records
 from storage.embedded.service import ServiceSpec, Values
 from storage.embedded.watched import Watched, mark_of
 
