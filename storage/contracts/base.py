@@ -25,13 +25,19 @@ class Contract(BaseModel):
         return sha256_hex(self.to_json())
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A validated copy with other values for some fields. Cached values (`digest`, layouts) are not carried over."""
+        """A validated copy with other values for some fields.
+
+        Cached values (`digest`, layouts) are not carried over.
+        """
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self)(**values | dict(update or {}))
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
-        """Reads what `to_json` wrote. Raises ContractError that names each bad field, its value and what is expected."""
+        """Reads what `to_json` wrote.
+
+        Raises ContractError that names each bad field, its value and what is expected.
+        """
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:

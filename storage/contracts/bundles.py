@@ -30,9 +30,10 @@ class SimulatorManifest(Contract):
 class PolicyManifest(Contract):
     """An ONNX policy and the robot it is for.
 
-    ONNX inputs, float32, physical units: `state_history` [B, K, S] and `command_history` [B, K, C], oldest first, where row k
-    of the commands acted just before row k of the states (zero-padded in front by the first state and the safe command);
-    output `command` [B, C]. Normalisation is inside the graph, so that the robot computes nothing of its own.
+    ONNX inputs, float32, physical units: `state_history` [B, K, S] and `command_history` [B, K, C], oldest first,
+    where row k of the commands acted just before row k of the states (zero-padded in front by the first state and the
+    safe command); output `command` [B, C]. Normalisation is inside the graph, so that the robot computes nothing of
+    its own.
     """
 
     name: str
@@ -57,7 +58,7 @@ class PromptRef(Contract):
 
 
 class Check(Contract):
-    """One check of a scenario: `expression` over channels must hold `always`, `eventually` or at the `end`, in a share of worlds."""
+    """One check of a scenario: its expression holds `always`, `eventually` or at the `end`, in a share of worlds."""
 
     expression: str
     when: str = Field(default="always", pattern=r"^(always|eventually|end)$")
@@ -65,12 +66,15 @@ class Check(Contract):
 
 
 class Scenario(Contract):
-    """A behavioural unit test in the simulator. Commands [T, C] or the digest of a policy; disturbances [T, X] where known."""
+    """A behavioural unit test in the simulator.
+
+    Commands [T, C] or the digest of a policy; disturbances [T, X] where known.
+    """
 
     name: str
     prompt: PromptRef
-    edits: dict[str, str] = {}
-    start: dict[str, float] = {}
+    edits: dict[str, str] = Field(default_factory=dict)
+    start: dict[str, float] = Field(default_factory=dict)
     commands: tuple[tuple[float, ...], ...] = ()
     policy: str | None = None
     disturbances: tuple[tuple[float, ...], ...] = ()

@@ -16,10 +16,12 @@ from storage.contracts.errors import ContractError
 def canonical_json(value: Any) -> bytes:
     """UTF-8 bytes of `value` (JSON types, pydantic models, tuples). Raises ContractError on anything else or NaN."""
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
+        )
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise ContractError(f"cannot be written as canonical JSON: {error}") from error
-    return text.encode()
 
 
 def digest_of(value: Any) -> str:

@@ -1,7 +1,7 @@
 """A channel: one named signal of one entity, with its kind, role and unit.
 
-Channels that hold numbers occupy `width` columns of an array; media channels (image, depth, audio, pointset) occupy none
-and are kept as references to objects. This module knows no robot and no file format.
+Channels that hold numbers occupy `width` columns of an array; media channels (image, depth, audio, pointset) occupy
+none and are kept as references to objects. This module knows no robot and no file format.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ class Kind(StrEnum):
     """What a signal is, which fixes how it is differenced, integrated and compared."""
 
     LINEAR = "linear"  # a quantity on the real line: position, velocity, distance
-    ANGLE = "angle"  # radians, wrapped to (-pi, pi] when compared
+    ANGLE = "angle"  # radians, wrapped to [-pi, pi) when compared
     DIRECTION = "direction"  # unit vector, e.g. a logged (cos, sin) pair
     ORIENTATION = "orientation"  # unit quaternion, wxyz
     EFFORT = "effort"  # force, torque, voltage, current: what drives
@@ -47,7 +47,10 @@ DISCRETE = frozenset({Kind.CATEGORY, Kind.EVENT})
 
 
 class Channel(Contract):
-    """One signal. `unit` is SI; `rate_hz` is its own sampling rate (None: the log's); `limits` are inclusive, in `unit`."""
+    """One signal.
+
+    `unit` is SI; `rate_hz` is its own sampling rate (None: the log's); `limits` are inclusive, in `unit`.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=120)
     kind: Kind
@@ -88,9 +91,13 @@ class Channel(Contract):
         if self.kind == Kind.CATEGORY and len(self.labels) < 2:
             raise ContractError(f"channel '{self.name}': a category needs at least two labels, given {self.labels}")
         if self.kind == Kind.ORIENTATION and self.size != 4:
-            raise ContractError(f"channel '{self.name}': an orientation is a wxyz quaternion of size 4, given {self.size}")
+            raise ContractError(
+                f"channel '{self.name}': an orientation is a wxyz quaternion of size 4, given {self.size}"
+            )
         if self.kind == Kind.DIRECTION and self.size < 2:
-            raise ContractError(f"channel '{self.name}': a direction is a unit vector of size 2 or more, given {self.size}")
+            raise ContractError(
+                f"channel '{self.name}': a direction is a unit vector of size 2 or more, given {self.size}"
+            )
         if self.role in (Role.REWARD, Role.TERMINATION) and self.size != 1:
             raise ContractError(f"channel '{self.name}': {self.role} has size 1, given {self.size}")
         return self

@@ -26,7 +26,7 @@ class DatasetManifest(Contract):
     name: str
     spec_digest: str
     episodes: tuple[EpisodeRef, ...]
-    channel_std: dict[str, float] = {}
+    channel_std: dict[str, float] = Field(default_factory=dict)
 
     def of(self, split: Split) -> tuple[EpisodeRef, ...]:
         return tuple(e for e in self.episodes if e.split == split)

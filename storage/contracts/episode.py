@@ -1,12 +1,14 @@
 """An episode: one log made canonical, as arrays over a robot's channels.
 
-Row t of `command` acts from `time_ns[t]` to `time_ns[t + 1]`. Signals slower than the log are held between their samples and
-`state_valid` is True only where a sample was measured: that is how many rates live in one table. An entity that appears,
-vanishes, splits or merges does so in `alive`. This module reads no files; codecs and formats do.
+Row t of `command` acts from `time_ns[t]` to `time_ns[t + 1]`. Signals slower than the log are held between their
+samples and `state_valid` is True only where a sample was measured: that is how many rates live in one table. An
+entity that appears, vanishes, splits or merges does so in `alive`. This module reads no files; codecs and formats do.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +16,8 @@ from pydantic import Field
 from storage.contracts.base import Contract
 from storage.contracts.errors import ContractError
 from storage.contracts.robot import RobotSpec
+
+_UNSET: Any = None  # filled in by Episode.__post_init__
 
 
 class MediaRef(Contract):
@@ -68,12 +72,12 @@ class Episode:
     state: np.ndarray
     command: np.ndarray
     provenance: Provenance
-    state_valid: np.ndarray = field(default=None)  # type: ignore[assignment]
-    command_valid: np.ndarray = field(default=None)  # type: ignore[assignment]
-    command_requested: np.ndarray = field(default=None)  # type: ignore[assignment]
-    exogenous: np.ndarray = field(default=None)  # type: ignore[assignment]
-    alive: np.ndarray = field(default=None)  # type: ignore[assignment]
-    reward: np.ndarray = field(default=None)  # type: ignore[assignment]
+    state_valid: np.ndarray = _UNSET
+    command_valid: np.ndarray = _UNSET
+    command_requested: np.ndarray = _UNSET
+    exogenous: np.ndarray = _UNSET
+    alive: np.ndarray = _UNSET
+    reward: np.ndarray = _UNSET
     terminated: bool = False
     truncated: bool = False
     resets: tuple[int, ...] = ()
@@ -86,7 +90,7 @@ class Episode:
     def __post_init__(self) -> None:
         steps = len(self.time_ns) - 1
         widths = (self.spec.state_layout.width, self.spec.command_layout.width, self.spec.exogenous_layout.width)
-        defaults = {
+        defaults: dict[str, Callable[[], np.ndarray]] = {
             "state_valid": lambda: np.isfinite(self.state),
             "command_valid": lambda: np.isfinite(self.command),
             "command_requested": lambda: self.command,
@@ -107,15 +111,19 @@ class Episode:
         if steps < 1:
             raise ContractError(f"an episode needs at least two samples, given {steps + 1}")
         for name, (dtype, shape) in shapes.items():
-            array = np.ascontiguousarray(getattr(self, name), dtype=dtype)
+            array: np.ndarray = np.ascontiguousarray(getattr(self, name), dtype=dtype)
             if array.shape != shape:
                 raise ContractError(f"episode of '{self.robot}': {name} has shape {array.shape}, expected {shape}")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        if not np.all(np.diff(self.time_ns) > 0):
-            at = int(np.argmin(np.diff(self.time_ns) > 0))
+        increases = self.time_ns[1:] > self.time_ns[:-1]
+        if not increases.all():
+            at = int(np.argmin(increases))
             raise ContractError(f"episode of '{self.robot}': time_ns does not increase at row {at + 1}")
-        if not np.isfinite(self.state[self.state_valid]).all() or not np.isfinite(self.command[self.command_valid]).all():
+        if (
+            not np.isfinite(self.state[self.state_valid]).all()
+            or not np.isfinite(self.command[self.command_valid]).all()
+        ):
             raise ContractError(f"episode of '{self.robot}': a value marked valid is not finite")
 
     @property
@@ -129,7 +137,8 @@ class Episode:
     @cached_property
     def time_s(self) -> np.ndarray:
         """float64 [T+1], seconds since the first sample."""
-        return (self.time_ns - self.time_ns[0]) * 1e-9
+        seconds: np.ndarray = (self.time_ns - self.time_ns[0]) * 1e-9
+        return seconds
 
     def column(self, name: str) -> np.ndarray:
         """[T+1] or [T+1, size]: one state channel."""
@@ -137,7 +146,10 @@ class Episode:
         return values[:, 0] if values.shape[1] == 1 else values
 
     def window(self, start: int, stop: int) -> "Episode":
-        """Intervals `start` to `stop`: samples start..stop inclusive. Ends inside the episode are neither terminated nor truncated."""
+        """Intervals `start` to `stop`: samples start..stop inclusive.
+
+        Ends inside the episode are neither terminated nor truncated.
+        """
         if not 0 <= start < stop <= self.steps:
             raise ContractError(f"window {start}:{stop} is not within 0:{self.steps}")
         values = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -24,10 +24,10 @@ class Figure(Contract):
 class Scorecard(Contract):
     """What `simulator` predicts of `measured_on` (digest of the dataset manifest or of the sorted episode digests).
 
-    Metric names, one meaning each: `rmse` (channel's unit), `nrmse` (divided by the channel's fixed standard deviation, angles
-    wrapped), `hold_last_nrmse` (the same for predicting no change), `median_error`, `nll`, `crps`, `energy_score`,
-    `coverage_50/68/90` (share of outcomes inside the central interval), `epistemic_rank` (Spearman of spread and error).
-    A figure without a channel is over all channels.
+    Metric names, one meaning each: `rmse` (channel's unit), `nrmse` (divided by the channel's fixed standard
+    deviation, angles wrapped), `hold_last_nrmse` (the same for predicting no change), `median_error`, `nll`, `crps`,
+    `energy_score`, `coverage_50/68/90` (share of outcomes inside the central interval), `epistemic_rank` (Spearman of
+    spread and error). A figure without a channel is over all channels.
     """
 
     simulator: str
@@ -39,16 +39,21 @@ class Scorecard(Contract):
         found = self.find(name, horizon_s, channel=channel)
         return None if found is None else found.value
 
-    def find(self, name: str, horizon_s: float, *, channel: str | None = None, robot: str | None = None) -> Figure | None:
+    def find(
+        self, name: str, horizon_s: float, *, channel: str | None = None, robot: str | None = None
+    ) -> Figure | None:
         wanted = (name, horizon_s, channel, robot)
         return next((f for f in self.figures if (f.name, f.horizon_s, f.channel, f.robot) == wanted), None)
 
 
 class ReturnStatistics(Contract):
-    """Mean return over `n` episodes of `robots` robots; the interval is a bootstrap over robots, or over episodes of one robot."""
+    """Mean return over `n` episodes of `robots` robots.
+
+    The interval is a bootstrap over robots, or over episodes of one robot.
+    """
 
     mean: float
     n: int
     robots: int
     ci95: tuple[float, float]
-    per_robot: dict[str, float] = {}
+    per_robot: dict[str, float] = Field(default_factory=dict)

@@ -1,9 +1,10 @@
 """What a robot is to the engine: channels, and a table of entities with nullable physical features.
 
-A robot description file (MJCF, URDF) is compiled into this table at the edge, by `fleet_ingest/specs`; the simulator sees
-only the table. Rope nodes, lamps, appliances and robot joints are all entities. This module runs no robot.
+A robot description file (MJCF, URDF) is compiled into this table at the edge, by `fleet_ingest/specs`; the simulator
+sees only the table. Rope nodes, lamps, appliances and robot joints are all entities. This module runs no robot.
 """
 
+from collections import Counter
 from functools import cached_property
 from typing import Literal
 
@@ -30,7 +31,7 @@ class Entity(Contract):
     gear: float | None = None
     damping: float | None = None
     friction: float | None = None
-    features: dict[str, float] = {}
+    features: dict[str, float] = Field(default_factory=dict)
     """Further promptable quantities by name, e.g. {"payload.mass": 0.7}."""
 
 
@@ -63,29 +64,33 @@ class RobotSpec(Contract):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RobotSpec":
-        names = [channel.name for channel in self.channels]
-        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        names = Counter(channel.name for channel in self.channels)
+        if duplicates := sorted(name for name, count in names.items() if count > 1):
             raise ContractError(f"robot '{self.name}': channel names occur twice: {', '.join(duplicates)}")
-        entity_names = [entity.name for entity in self.entities]
-        if len(set(entity_names)) != len(entity_names):
-            raise ContractError(f"robot '{self.name}': entity names occur twice: {entity_names}")
+        entity_names = Counter(entity.name for entity in self.entities)
+        if duplicates := sorted(name for name, count in entity_names.items() if count > 1):
+            raise ContractError(f"robot '{self.name}': entity names occur twice: {', '.join(duplicates)}")
+        channels = {channel.name: channel for channel in self.channels}
         for channel in self.channels:
             if channel.derivative_of is not None:
-                self._check_derivative(channel)
+                self._check_derivative(channel, channels)
         for entity in self.entities:
             if entity.parent is not None and entity.parent not in entity_names:
                 raise ContractError(str(UnknownName(f"parent of entity '{entity.name}'", entity.parent, entity_names)))
         width = self.command_layout.width
         if self.safe_command is not None and len(self.safe_command) != width:
-            raise ContractError(f"robot '{self.name}': safe_command has {len(self.safe_command)} values, commands have {width}")
+            raise ContractError(
+                f"robot '{self.name}': safe_command has {len(self.safe_command)} values, commands have {width}"
+            )
         if not self.state_layout.width:
             raise ContractError(f"robot '{self.name}': no channel has role 'state'")
         return self
 
-    def _check_derivative(self, channel: Channel) -> None:
-        parents = {c.name: c for c in self.channels}
+    def _check_derivative(self, channel: Channel, parents: dict[str, Channel]) -> None:
         if channel.derivative_of not in parents:
-            raise ContractError(str(UnknownName(f"derivative_of in channel '{channel.name}'", str(channel.derivative_of), parents)))
+            raise ContractError(
+                str(UnknownName(f"derivative_of in channel '{channel.name}'", str(channel.derivative_of), parents))
+            )
         parent = parents[str(channel.derivative_of)]
         if (parent.size, parent.entity) != (channel.size, channel.entity):
             raise ContractError(

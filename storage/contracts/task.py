@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from storage.contracts.base import Contract
-from storage.contracts.channel import Role
+from storage.contracts.channel import Channel, Role
 from storage.contracts.errors import ContractError, UnknownName
 from storage.contracts.expression import Expression
 from storage.contracts.robot import RobotSpec
@@ -31,12 +31,14 @@ class Task(Contract):
     terminated: str | None = None
     terminated_channel: str | None = None
     horizon_s: float = Field(gt=0)
-    start: dict[str, tuple[float, float]] = {}
+    start: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Task":
         if (self.reward is None) == (self.reward_channel is None):
-            raise ContractError(f"task '{self.name}': give either 'reward' (an expression) or 'reward_channel', and not both")
+            raise ContractError(
+                f"task '{self.name}': give either 'reward' (an expression) or 'reward_channel', and not both"
+            )
         if self.terminated is not None and self.terminated_channel is not None:
             raise ContractError(f"task '{self.name}': give 'terminated' or 'terminated_channel', not both")
         for text in (self.reward, self.terminated):
@@ -45,16 +47,29 @@ class Task(Contract):
         return self
 
     def check(self, spec: RobotSpec) -> None:
-        """Raises UnknownName if an expression or start range uses a channel that the robot does not have."""
-        usable = {c.name for c in spec.channels if c.role in (Role.STATE, Role.COMMAND, Role.EXOGENOUS)}
-        used = set(self.start)
-        for text in (self.reward, self.terminated):
-            used |= Expression(text).names if text is not None else set()
+        """Raises UnknownName for a channel that the robot does not have, ContractError for a wrong component of one."""
+        states = {c.name for c in spec.by_role(Role.STATE)}
+        for name in sorted(self.start.keys() - states):
+            raise UnknownName(f"state channel in the start of task '{self.name}'", name, states)
+        usable = states | {c.name for c in spec.by_role(Role.COMMAND)}
+        used = {name for text in (self.reward, self.terminated) if text is not None for name in Expression(text).names}
         for name in sorted(used - usable):
             raise UnknownName(f"channel in task '{self.name}'", name, usable)
-        for name in (self.reward_channel, self.terminated_channel):
-            if name is not None:
-                spec.channel(name)
+        for text in (self.reward, self.terminated):
+            for name, index in sorted(Expression(text).uses, key=str) if text is not None else ():
+                self._check_component(spec.channel(name), index)
+        for logged in (self.reward_channel, self.terminated_channel):
+            if logged is not None:
+                spec.channel(logged)
+
+    def _check_component(self, channel: Channel, index: int | None) -> None:
+        if channel.size == 1 and index is not None:
+            raise ContractError(f"task '{self.name}': '{channel.name}' has one component; write it without [{index}]")
+        if channel.size > 1 and (index is None or index >= channel.size):
+            raise ContractError(
+                f"task '{self.name}': '{channel.name}' has {channel.size} components; choose one by "
+                f"{channel.name}[0] to {channel.name}[{channel.size - 1}]"
+            )
 
     def horizon_steps(self, spec: RobotSpec) -> int:
         return max(1, round(self.horizon_s * spec.control_rate_hz))
@@ -80,7 +95,9 @@ class Task(Contract):
         """Boolean [...]: did the episode end in `state`. False everywhere without an expression."""
         if self._terminated is None:
             return xp.zeros_like(state[..., 0]) > 0
-        return xp.logical_and(xp.asarray(self._terminated(columns(spec, state, command), xp)), state[..., 0] == state[..., 0])
+        return xp.logical_and(
+            xp.asarray(self._terminated(columns(spec, state, command), xp)), state[..., 0] == state[..., 0]
+        )
 
 
 def columns(spec: RobotSpec, state: Any, command: Any) -> Mapping[str, Any]:
