@@ -36,9 +36,7 @@ def robot_log_to_episode(raw: RawLog, raw_sha256: str) -> Episode:
                         remedy="Give a mapping.")  # fmt: skip
     for flag in raw.salvage:
         raise DataError(flag.detail, code=flag.code)
-    facts = {
-        key: _fact(raw, key) for key in ("robot", "spec", "policy", "assignment", "tags", "terminated", "truncated")
-    }
+    facts = {key: _fact(raw, key) for key in ("robot", "spec", "policy", "tags", "terminated", "truncated")}
     try:
         spec = RobotSpec.from_json(canonical_json(facts["spec"]))
     except ContractError as error:
@@ -50,8 +48,6 @@ def robot_log_to_episode(raw: RawLog, raw_sha256: str) -> Episode:
     command = _inputs(raw, "/command", spec.command_layout.width, time_ns)
     requested = _inputs(raw, "/command_requested", spec.command_layout.width, time_ns)
     tags = {str(key): str(value) for key, value in dict(facts["tags"] or {}).items()}
-    if facts["assignment"] is not None:
-        tags.setdefault("assignment", str(facts["assignment"]))
     has_reward = "/reward.v" in raw.series
     return Episode(
         robot=str(facts["robot"]), spec=spec, time_ns=time_ns, state=np.nan_to_num(state, posinf=0.0, neginf=0.0),

@@ -26,6 +26,9 @@ _TIME_NAME = re.compile(
     r"|(^|[_./])(time|timestamp|stamp)([_.].*)?$",
     re.I,
 )
+_NANOS = re.compile(r"(^|[_./])(nsecs?|nanosecs?|nanoseconds?|nanos)$", re.I)
+_WHOLE_SECONDS = re.compile(r"(^|[_./])(secs?|seconds?)$", re.I)
+_WRITTEN = re.compile(r"^(\d{4}-\d\d-\d\d[T ])?\d?\d:\d\d(:\d\d|[Z+-]|$)")
 _FIELDS = ("column", "name", "kind", "role", "unit", "entity", "derivative_of", "size", "optional", "default", "labels")
 
 
@@ -49,7 +52,8 @@ def propose(path: Path, *, limits: Limits | None = None) -> Draft:
         if flag.code in BROKEN:
             raise DataError(flag.detail, code=flag.code)
     time, time_ns, doubts = _time(raw)
-    guesses = guess_channels(raw, time_ns, skip=() if time is None else (time,))
+    nanos = None if time is None or not _WHOLE_SECONDS.search(time) else _nanoseconds(raw, time)
+    guesses = guess_channels(raw, time_ns, skip=tuple(name for name in (time, nanos) if name is not None))
     if not guesses:
         raise DataError(
             f"'{path.name}' has no column of numbers besides the time: {', '.join(raw.names[:20])}",
@@ -79,12 +83,34 @@ def _time(raw: RawLog) -> tuple[str | None, np.ndarray, list[str]]:
         score = _time_score(name, series.values)
         if score > best_score + 1e-9:
             best, best_score = name, score
+    whole = next((name for name in raw.series if _WHOLE_SECONDS.search(name) and _nanoseconds(raw, name)), None)
+    if whole is not None and (nanos := _nanoseconds(raw, whole)) is not None:
+        return whole, clock.to_ns(raw.series[whole].values, "s", whole) + raw.series[nanos].values, []
     rows = len(next(iter(raw.series.values())).values) if raw.series else 0
     if best is None or best_score < 1.0:
         doubts = ["no column looks like a time: rows are taken to be 10 ms apart; set the true rate"]
+        doubts += [_written_date(name, s.values) for name, s in raw.series.items() if _may_be_date(name, s.values)]
         return None, np.arange(rows, dtype=np.int64) * 10_000_000, doubts
     doubts = [] if best_score >= 2.0 else [f"'{best}' was taken for the time because it increases steadily"]
     return best, clock.to_ns(raw.series[best].values, "auto", best), doubts
+
+
+def _may_be_date(name: str, values: np.ndarray) -> bool:
+    return values.dtype == object and values.ndim == 1 and _TIME_NAME.search(name.strip()) is not None
+
+
+def _written_date(name: str, values: np.ndarray) -> str:
+    example = str(next((v for v in values if v is not None), ""))[:40]
+    return f"{name!r} holds {example!r}: if that is the time, set time: {{column: ..., format: '%m/%d/%Y %H:%M:%S.%f'}}"
+
+
+def _nanoseconds(raw: RawLog, time: str) -> str | None:
+    """The column with the nanoseconds within the second, when `time` holds whole seconds."""
+    for name, series in raw.series.items():
+        values = series.values
+        if _NANOS.search(name) and values.dtype.kind == "i" and name != time and bool((np.abs(values) < 10**9).all()):
+            return name if raw.series[time].values.dtype.kind == "i" else None
+    return None
 
 
 def _time_score(name: str, values: np.ndarray) -> float:
@@ -93,12 +119,13 @@ def _time_score(name: str, values: np.ndarray) -> float:
         return 0.0
     named = 1.5 if _TIME_NAME.search(name.strip()) else 0.0
     if values.dtype.kind == "M":
-        return 2.0 + named
+        return 2.0 + named if (np.diff(values.astype(np.int64)) > 0).mean() > 0.3 else 0.0
     if values.dtype == object:
         numbers, bad = parse_numbers(values)
         if bad.mean() > 0.5:
-            iso = sum(bool(re.match(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d", str(v))) for v in values[:50])
-            return 2.0 + named if iso > 0.9 * min(50, len(values)) else 0.0
+            first = [str(v) for v in values[:50]]
+            written = sum(_WRITTEN.match(text) is not None for text in first)
+            return 2.0 + named if written > 0.9 * len(first) and len(set(first)) > 0.3 * len(first) else 0.0
         values = numbers
     numbers = values[np.isfinite(values)].astype(np.float64)
     if len(numbers) < 2:
@@ -135,7 +162,9 @@ def _yaml(
             if unit != "iso8601"
             else ""
         )
-        lines.append(f"time: {{column: {_quoted(time)}, unit: {unit}}}{noted}")
+        nanos = _nanoseconds(raw, time) if _WHOLE_SECONDS.search(time) else None
+        more = "" if nanos is None else f", nanoseconds_column: {_quoted(nanos)}"
+        lines.append(f"time: {{column: {_quoted(time)}, unit: {'s' if nanos else unit}{more}}}{noted}")
     elif raw.format != "mcap":
         lines.append("time: {rate_hz: 100}  # CHECK: rows per second")
     lines += [f"rate_hz: {rate:g}  # the usual rate of this file; episodes are resampled to it", "channels:"]

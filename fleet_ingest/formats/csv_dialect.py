@@ -88,9 +88,13 @@ def find_dialect(name: str, text: str, options: CsvOptions) -> Dialect:
     skipped = next(
         (i for i, line in enumerate(body[:_PREAMBLE_LINES]) if len(split_fields(line, separator)) == width), 0
     )
-    _check_header(name, body[skipped - 1] if skipped else "", body[skipped], separator, options)
+    before = split_fields(body[skipped - 1], separator) if skipped else []
     body = body[skipped:]
     rows = [split_fields(line, separator) for line in body if line.strip()]
+    if len(before) == width - 1 and not any(row[-1].strip() for row in rows if len(row) == width):
+        rows, skipped = [[*before, ""], *rows], skipped - 1  # every row but the header ends in a separator
+    else:
+        _check_header(name, before, rows[0], options)
     if options.names and len(options.names) != width:
         raise DataError(
             f"'csv: names' has {len(options.names)} names, the rows of '{name}' have {width} fields", code="ragged"
@@ -122,11 +126,10 @@ def _with_header(
     return Dialect(separator, decimal, _unique(list(found)), start + 1 + bool(units), units)
 
 
-def _check_header(name: str, before: str, first: str, separator: str, options: CsvOptions) -> None:
+def _check_header(name: str, header: list[str], row: list[str], options: CsvOptions) -> None:
     """A header with another number of names than the rows have fields is refused: which ones are absent nobody can
     tell.
     """
-    header, row = split_fields(before, separator), split_fields(first, separator)
     words = len(header) > 1 and not any(is_number(field) for field in header)
     if words and any(is_number(field) for field in row) and not options.names:
         raise DataError(

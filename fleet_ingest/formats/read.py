@@ -107,6 +107,9 @@ def _text_or_refuse(path: Path, head: bytes) -> str:
             f"'{path.name}' is neither text nor a known binary log", code="unknown_format",
             remedy=f"Readable formats: {', '.join(FORMATS)}.",
         )  # fmt: skip
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith((b"{", b"<")):
+        return _refuse(path, "JSON text" if start.startswith(b"{") else "HTML or XML page")
     if not head.strip():
         raise DataError(f"'{path.name}' holds nothing but white space", code="empty")
     return "csv"

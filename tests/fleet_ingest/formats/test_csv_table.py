@@ -42,10 +42,11 @@ def table(separator: str = ",", decimal: str = ".", header: str = "t,a,b") -> st
         ("# t,a,b\n" + table(header=""), "utf-8"),
         (table(header=" t , a , b "), "utf-8"),
         (table().rstrip("\n"), "utf-8"),
+        ("\ufeff\n" + table(";", ","), "utf-8"),
     ],
     ids=["comma", "semicolon", "decimal comma", "tab comma", "bar", "space", "spaces", "crlf", "bom", "utf16",
          "comments",
-         "preamble", "units row", "savetxt header", "padded names", "no last newline"],
+         "preamble", "units row", "savetxt header", "padded names", "no last newline", "bom and blank line"],
 )  # fmt: skip
 def test_dialects_give_the_same_numbers(tmp_path: Path, text: str, encoding: str) -> None:
     raw = read_log(write(tmp_path / "x.csv", text, encoding))
@@ -72,6 +73,15 @@ def test_repeated_and_empty_names_are_told_apart(tmp_path: Path) -> None:
     raw = read_log(write(tmp_path / "x.csv", "t,a,a,\n0,1,2,3\n1,4,5,6\n"))
     assert raw.names == ("t", "a", "a_2", "column_4")
     assert raw.series["a_2"].values.tolist() == [2, 5]
+
+
+@pytest.mark.parametrize("header", ["t,a,b", "t,a,b,"])
+def test_rows_that_end_in_a_separator(tmp_path: Path, header: str) -> None:
+    raw = read_log(
+        write(tmp_path / "x.csv", table(header=header).replace("\n", ",\n").replace(f"{header},\n", f"{header}\n"))
+    )
+    assert raw.names == ("t", "a", "b", "column_4")
+    assert raw.series["b"].values.tolist() == [-2.0, 4.0, 0.001, 7.0]
 
 
 def test_missing_values_and_text_among_numbers(tmp_path: Path) -> None:

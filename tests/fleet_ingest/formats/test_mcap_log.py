@@ -119,6 +119,23 @@ def test_lengths_beyond_the_file_take_no_memory() -> None:
     assert caught.value.code == "corrupt"
 
 
+def test_data_and_summary_checksums() -> None:
+    target = BytesIO()
+    writer = Writer(target, use_chunking=False, enable_data_crcs=True)
+    writer.start()
+    channel = writer.register_channel(topic="/x", message_encoding="json", schema_id=0)
+    writer.add_message(channel, log_time=1, publish_time=2, data=b'{"a": 1}')
+    writer.finish()
+    whole = target.getvalue()
+    assert len(list(read_records(BytesIO(whole), "x", Limits()))) > 4
+    for old, new, what in ((b'"a": 1', b'"a": 7', "data section"), (b"/x", b"/y", "summary")):
+        at = whole.rindex(old)
+        damaged = whole[:at] + new + whole[at + len(old) :]
+        with pytest.raises(DataError, match=f"{what} checksum") as caught:
+            list(read_records(BytesIO(damaged), "x", Limits()))
+        assert caught.value.code == "corrupt"
+
+
 def test_attachment_checksum() -> None:
     body = (
         struct.pack("<QQ", 1, 2)

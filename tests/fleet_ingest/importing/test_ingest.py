@@ -259,7 +259,7 @@ SLIDER = RobotSpec(
 
 
 def recorded(robot: str) -> bytes:
-    log = Recording(robot=robot, spec=SLIDER, policy=None, assignment=None, tags={"purpose": "evaluation"})
+    log = Recording(robot=robot, spec=SLIDER, policy=None, tags={"purpose": "evaluation"})
     log.time_ns = [20_000_000 * i for i in range(51)]
     log.state = [np.array([float(i)]) for i in range(51)]
     log.command = log.requested = [np.array([0.5])] * 50

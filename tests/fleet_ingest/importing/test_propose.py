@@ -1,11 +1,14 @@
 """Drafts: they load, work as they are, and mark what was guessed."""
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mcap.writer import Writer
 
 from fleet_ingest.guess import unit_of_name
 from fleet_ingest.mapping import ChannelMap
@@ -58,10 +61,11 @@ def test_names_units_and_slopes(tmp_path: Path) -> None:
         ("Time,a,force.x", lambda i: f"{1.4e9 + T[i]:.6f},{np.sin(T[i]):.6f},{i % 7}"),
         ("date;on;yes", lambda i: f"2026-01-01T00:00:{T[i]:09.6f}Z;{np.sin(T[i]):.6f};{i % 7}".replace("60.", "59.")),
         ("", lambda i: f"{T[i]:.6f},{np.sin(T[i]):.6f},{i % 7}"),
+        ("stamp.sec,stamp.nanosec,a,b", lambda i: f"{int(9 + T[i])},{int(T[i] % 1 * 1e9)},{np.sin(T[i]):.6f},{i % 7}"),
         ("time [s]\tq (rad)\tµ # 1", lambda i: f"{T[i]:.6f}\t{np.sin(T[i]):.6f}\t{i % 7}"),
         ("t,x\"y: {z}],x'", lambda i: f"{T[i]:.6f},{np.sin(T[i]):.6f},{i % 7}"),
     ],
-    ids=["epoch", "iso and yaml words", "no header", "brackets", "quotes"],
+    ids=["epoch", "iso and yaml words", "no header", "two columns of time", "brackets", "quotes"],
 )
 def test_odd_headers(tmp_path: Path, header: str, rows: object) -> None:
     assert callable(rows)
@@ -77,6 +81,33 @@ def test_a_table_without_time_gets_a_rate_to_check(tmp_path: Path) -> None:
     draft = propose(tmp_path / "x.parquet")
     assert draft.mapping.time.rate_hz == 100
     assert "no column looks like a time" in draft.yaml
+
+
+def test_dates_in_other_ways_of_writing_are_pointed_out(tmp_path: Path) -> None:
+    rows = [f"05/01/2026 10:00:{T[i]:06.3f},{np.sin(T[i]):.6f}" for i in range(1000)]
+    (tmp_path / "x.csv").write_text("Date Time,x\n" + "\n".join(rows) + "\n")
+    assert "'Date Time' holds '05/01/2026 10:00:00" in propose(tmp_path / "x.csv").yaml
+
+
+def test_topics(tmp_path: Path) -> None:
+    with (tmp_path / "x.mcap").open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        topics = {
+            t: writer.register_channel(topic=t, message_encoding="json", schema_id=0) for t in ("/joint", "/motor")
+        }
+        for i, t in enumerate(np.arange(1000) / 250):
+            ns = int(t * 1e9)
+            joint = {"t": ns, "pos_rad": math.sin(2 * t), "vel_rad_s": 2 * math.cos(2 * t)}
+            writer.add_message(topics["/joint"], log_time=ns, publish_time=ns, data=json.dumps(joint).encode())
+            if i % 5 == 0:
+                data = json.dumps({"cmd": {"torque_nm": float(i)}}).encode()
+                writer.add_message(topics["/motor"], log_time=ns + 7, publish_time=ns, data=data)
+        writer.finish()
+    found = by_column(tmp_path / "x.mcap")
+    assert set(found) == {"/joint.pos_rad", "/joint.vel_rad_s", "/motor.cmd.torque_nm"}
+    assert found["/joint.vel_rad_s"].derivative_of == found["/joint.pos_rad"].name == "joint.pos"
+    assert found["/motor.cmd.torque_nm"].role == Role.COMMAND
 
 
 def test_nothing_to_propose(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ SPEC = RobotSpec(
 
 def recording(steps: int = 30) -> Recording:
     rng = np.random.default_rng(1)
-    found = Recording(robot="slider-7", spec=SPEC, policy="c" * 64, assignment="9", tags={"purpose": "evaluation"})
+    found = Recording(robot="slider-7", spec=SPEC, policy="c" * 64, tags={"purpose": "evaluation"})
     found.time_ns = [20_000_000 * i for i in range(steps + 1)]
     found.state = list(rng.normal(size=(steps + 1, 2)))
     found.command = list(rng.uniform(-1, 1, (steps, 1)))
@@ -55,7 +55,7 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     np.testing.assert_array_equal(episode.reward, lived.reward)
     assert episode.time_ns.tolist() == lived.time_ns
     assert (episode.robot, episode.policy, episode.spec) == ("slider-7", "c" * 64, SPEC)
-    assert episode.tags == {"purpose": "evaluation", "assignment": "9"}
+    assert episode.tags == {"purpose": "evaluation"}
     assert (episode.terminated, episode.truncated) == (False, True)
     assert next(flag.count for flag in episode.quality if flag.code == "clamped") == 30
 
