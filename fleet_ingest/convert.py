@@ -95,18 +95,23 @@ def convert_log(
             )
             if found is not None:
                 episodes.append(found)
-    if gaps:
-        flags.append(QualityFlag(code="gap", count=gaps, detail=f"pauses of over {gap_ns * 1e-9:g} s split the log"))
-    if short:
-        flags.append(
-            QualityFlag(code="short_pieces", count=short, detail=f"shorter than {mapping.min_duration_s:g} s, left out")
-        )
+    flags += _cut_flags(gaps, gap_ns, short, mapping.min_duration_s)
     if not episodes:
         raise DataError(
             "nothing was left: no piece is long enough and holds a measured state", code="nothing_measured",
             remedy="Check 'gap_s', 'min_duration_s', the time unit, and that the state columns hold numbers.",
         )  # fmt: skip
     return Conversion(tuple(episodes), (*raw.salvage, *flags), rate_hz, gaps)
+
+
+def _cut_flags(gaps: int, gap_ns: float, short: int, least_s: float) -> list[QualityFlag]:
+    flags = []
+    if gaps:
+        flags.append(QualityFlag(code="gap", count=gaps, detail=f"pauses of over {gap_ns * 1e-9:g} s split the log"))
+    if short:
+        detail = f"pieces shorter than {least_s:g} s were left out"
+        flags.append(QualityFlag(code="short_pieces", count=short, detail=detail))
+    return flags
 
 
 def _gap_ns(mapping: Mapping, period_ns: float) -> float:
