@@ -106,7 +106,7 @@ def prepare(ctx: Context) -> tuple[DatasetManifest, Result]:
         return found | {"dataset": store_dataset(ctx.engine, manifest)}
 
     def first_logs() -> Result:
-        random = random_plan(task, config, ctx.config.seed)
+        random = random_plan(task, config, ctx.fleet.evaluation_seed)
         found = collect_with(ctx, BEFORE, "random", dict.fromkeys(ctx.robots, random), None, "robots move at random")
         excited = plans(2000, wide=False, episodes=config.excitation_episodes)
         more = collect_with(ctx, BEFORE, "excitation", excited, None, "robots are excited")

@@ -13,7 +13,7 @@ from flows.campaign_config import CollectionConfig
 from flows.engine import Engine
 from flows.progress import Progress
 from storage.catalog.episodes import EpisodeRow
-from storage.contracts.errors import UnavailableError
+from storage.contracts.errors import DataError, UnavailableError
 from storage.contracts.robot import RobotSpec
 from storage.contracts.starts import evaluation_starts
 from storage.contracts.task import Task
@@ -29,18 +29,17 @@ def anywhere(task: Task, spec: RobotSpec) -> dict[str, tuple[float, float]]:
     return {**task.start, **wide}
 
 
-def evaluation_plan(task: Task, config: CollectionConfig, seed: int, *, explore: bool) -> Plan:
-    """Evaluation episodes from fixed starts, then (with `explore`) episodes of the policy with noise."""
+def evaluation_plan(task: Task, config: CollectionConfig, seed: int, exploration_seed: int) -> Plan:
+    """Evaluation episodes from the starts that `seed` draws, then episodes of the policy with noise from other starts."""
     episodes = [
         _episode(i, seed, "evaluation", start, task.horizon_s)
         for i, start in enumerate(evaluation_starts(task, config.evaluation_episodes, seed))
     ]
-    if explore:
-        starts = evaluation_starts(task, config.exploration_episodes, seed + 1)
-        noise = {"std": config.exploration_noise, "time_constant_s": config.noise_time_constant_s}
-        episodes += [
-            _episode(len(episodes) + i, seed + 1, "exploration", start, task.horizon_s, noise) for i, start in enumerate(starts)
-        ]
+    noise = {"std": config.exploration_noise, "time_constant_s": config.noise_time_constant_s}
+    others = evaluation_starts(task, config.exploration_episodes, exploration_seed)
+    episodes += [
+        _episode(len(episodes) + i, exploration_seed, "exploration", start, task.horizon_s, noise) for i, start in enumerate(others)
+    ]
     return {"task": task.model_dump(mode="json"), "episodes": episodes}
 
 
@@ -92,7 +91,25 @@ def collect(
         for robot, plan in sorted(plans.items())
     ]
     _wait(engine, [row.id for row in rows], [row.robot for row in rows], progress)
-    return [episode for row in rows for episode in engine.catalog.episodes.find(assignment=row.id)]
+    return [episode for row in rows for episode in brought_home(engine, row.id)]
+
+
+def brought_home(engine: Engine, assignment: int) -> list[EpisodeRow]:
+    """The episodes of a finished assignment, in the order of its plan.
+
+    They are found by the digests of the logs: a stand-in that runs the same plan again writes the same bytes, which are stored
+    once. Raises DataError when a log was quarantined, so that it holds no episode.
+    """
+    row = engine.catalog.assignments.get(assignment)
+    found = {episode.raw_sha256: episode for episode in engine.catalog.episodes.find(robots=[row.robot], raw_logs=row.logs)}
+    for log in row.logs:
+        if log not in found:
+            raise DataError(
+                f"log {log[:12]} of robot '{row.robot}' (assignment {row.key}) was quarantined; it is kept",
+                code="quarantined",
+                remedy=f"See why: sim2real status --json, or the uploads of '{row.robot}' in the catalog.",
+            )
+    return [found[log] for log in row.logs]
 
 
 def _wait(engine: Engine, ids: Sequence[int], robots: Sequence[str], progress: Progress) -> None:

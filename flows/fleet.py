@@ -21,6 +21,11 @@ class Fleet:
     """Set when the robots are simulated stand-ins for reality."""
 
     @property
+    def evaluation_seed(self) -> int:
+        """Draws the starts of evaluation episodes: the same in every iteration, campaign and for the oracle."""
+        return self.standin.evaluation_seed if self.standin else 0
+
+    @property
     def oracle_return(self) -> float | None:
         return self.standin.oracle_return() if self.standin else None
 

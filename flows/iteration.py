@@ -167,7 +167,7 @@ def rollout_step(ctx: Context, iteration: int, policy: str) -> Result:
     step = effect_step("rollout", 1, campaign=ctx.campaign, iteration=iteration)
 
     def body() -> Result:
-        plan = evaluation_plan(ctx.fleet.task, ctx.config.collection, ctx.config.seed, explore=True)
+        plan = evaluation_plan(ctx.fleet.task, ctx.config.collection, ctx.fleet.evaluation_seed, ctx.config.seed * 7919 + iteration)
         return collect_with(ctx, iteration, "rollout", dict.fromkeys(ctx.robots, plan), policy, f"iteration {iteration}: robots run it")
 
     return ctx.run(step, body)

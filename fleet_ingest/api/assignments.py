@@ -56,7 +56,7 @@ class Assignments:
                 f"which {len(missing)} have no receipt: {', '.join(d[:12] for d in missing[:5])}",
                 "Upload every log first.",
             )
-        self._catalog.assignments.complete(row.id)
+        self._catalog.assignments.complete(row.id, body.logs)
 
     def refuse(self, row: AssignmentRow, body: RefuseAssignment) -> None:
         """Records why the robot will not run it; the assignment stays open for people to look at."""

@@ -56,7 +56,7 @@ def run_episode(
     """
     spec = driver.spec
     ran = assignment.policy if planned.purpose in POLICY_PURPOSES else None
-    recording = Recording(assignment.robot, spec, ran, assignment.key, tags_of(assignment, planned))
+    recording = Recording(assignment.robot, spec, ran, tags_of(assignment, planned))
     requests = Requests(spec, planned, policy)
     driver.reset(planned.start, planned.seed)
     try:
@@ -98,16 +98,11 @@ def _live(
 
 
 def tags_of(assignment: Assignment, planned: PlannedEpisode) -> dict[str, str]:
-    """Facts for queries; all values are text."""
-    tags = {
+    """Facts for queries; all values are text. What is not the robot's doing (who asked, in which campaign) is left out, so that
+    equal runs give equal logs; the catalog links an assignment to its logs."""
+    return {
         "purpose": planned.purpose,
         "episode": str(planned.index),
-        "assignment": assignment.key,
         "seed": str(planned.seed),
         "task": assignment.plan.task.name,
     }
-    if assignment.campaign is not None:
-        tags["campaign"] = assignment.campaign
-    if assignment.iteration is not None:
-        tags["iteration"] = str(assignment.iteration)
-    return tags

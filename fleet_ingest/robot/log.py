@@ -30,7 +30,6 @@ class Recording:
     robot: str
     spec: RobotSpec
     policy: str | None
-    assignment: str | None
     tags: dict[str, str]
     time_ns: list[int] = field(default_factory=list)
     state: list[np.ndarray] = field(default_factory=list)
@@ -74,7 +73,6 @@ def _metadata(recording: Recording) -> dict[str, str]:
         "robot": recording.robot,
         "spec": recording.spec,
         "policy": recording.policy,
-        "assignment": recording.assignment,
         "tags": recording.tags,
         "terminated": recording.terminated,
         "truncated": recording.truncated,

@@ -21,7 +21,7 @@ MIN_FREE_BYTES = 64 * 2**20
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS logs (
-  assignment TEXT NOT NULL, episode INTEGER NOT NULL, sha256 TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+  assignment TEXT NOT NULL, episode INTEGER NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
   assignment_id INTEGER, receipt TEXT, session TEXT NOT NULL DEFAULT '', parts TEXT NOT NULL DEFAULT '{}',
   PRIMARY KEY (assignment, episode));
 """

@@ -17,7 +17,7 @@ from flows.engine import Engine
 from flows.report import charts
 from flows.report.fans import fan_of
 from flows.report.text import interval, number
-from flows.retrain import dataset_of_robot, score_robot
+from flows.retrain import dataset_of_robot, prompts_of, score_robot
 from storage.contracts.errors import UnavailableError
 
 
@@ -47,7 +47,7 @@ class Page:
 
 def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) -> None:
     """Compounding curve, simulator errors, measured against predicted trajectories, where the time went."""
-    records = result["iterations"]
+    records = [row.values for row in engine.catalog.iterations.list(result["campaign"])]
     first, last = records[0], records[-1]
     page = Page(
         title=f"Campaign {result['campaign']}",
@@ -82,6 +82,7 @@ def write_simulator_report(engine: Engine, robot: str, simulator: str | None, pa
     dataset = dataset_of_robot(engine, robot)
     sim = load_simulator(engine, scored["simulator"])
     held_out = load_refs(engine, dataset.of("test"))
+    prompts = prompts_of(engine, dataset)
     one_each = list({e.robot: e for e in held_out}.values())[:4]
     rows = [
         [name, *(f"{number(e['error'])} ({number(e['hold_last'])})" for e in by.values()), f"{number(by['0.5']['rmse'])} {by['0.5']['unit']}"]
@@ -103,7 +104,7 @@ def write_simulator_report(engine: Engine, robot: str, simulator: str | None, pa
             ),
             Section(
                 "Measured against predicted",
-                plots=[Plot(fan_of(sim, e, f"{e.robot}, held-out recording"), f"Prediction of {e.robot}") for e in one_each],
+                plots=[Plot(fan_of(sim, e, f"{e.robot}, held-out recording", prompts.get(e.robot, ())), f"Prediction of {e.robot}") for e in one_each],
             ),
         ],
     )  # fmt: skip
@@ -146,10 +147,12 @@ def _policy_fans(engine: Engine, first: dict[str, Any], last: dict[str, Any]) ->
     rows = [row for row in engine.catalog.episodes.get_many(last["rollout"]["episodes"]) if row.tags.get("purpose") == "evaluation"]
     chosen = list({row.robot: row for row in reversed(rows)}.values())[:3]
     episodes = load_episodes(engine, [row.sha256 for row in chosen])
+    prompts = {robot: load_episodes(engine, digests) for robot, digests in last["prompts"].items()}
     before, after = load_simulator(engine, first["simulator"]), load_simulator(engine, last["simulator"])
-    plots = [Plot(fan_of(before, episodes[0], f"{episodes[0].robot}: simulator of iteration 0"), "First simulator")]
+    shown = episodes[0]
+    plots = [Plot(fan_of(before, shown, f"{shown.robot}: simulator of iteration 0", prompts[shown.robot]), "First simulator")]
     title = f"simulator of iteration {last['iteration']}"
-    return plots + [Plot(fan_of(after, e, f"{e.robot}: {title}"), f"Last simulator, {e.robot}") for e in episodes]
+    return plots + [Plot(fan_of(after, e, f"{e.robot}: {title}", prompts[e.robot]), f"Last simulator, {e.robot}") for e in episodes]
 
 
 def _write(page: Page, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Assignments: what a robot is to run next, under a key that makes asking twice harmless."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,9 @@ from storage.contracts.errors import ConflictError, UnknownName
 
 @dataclass(frozen=True)
 class AssignmentRow:
-    """`plan` is JSON for the robot; `policy` the digest of a policy artefact, None when the plan needs none."""
+    """`plan` is JSON for the robot; `policy` the digest of a policy artefact, None when the plan needs none; `logs` are the
+    digests of the raw logs that the robot brought home, in the order of the plan (empty while it is open).
+    """
 
     id: int
     key: str
@@ -24,6 +27,7 @@ class AssignmentRow:
     campaign: str | None
     iteration: int | None
     state: str
+    logs: tuple[str, ...]
     created_ns: int
     completed_ns: int | None
 
@@ -79,12 +83,12 @@ class Assignments(Repository):
 
         return self._db.read(action)
 
-    def complete(self, id: int) -> AssignmentRow:
-        """Marks an assignment as done; again is a no-op."""
+    def complete(self, id: int, logs: Sequence[str] = ()) -> AssignmentRow:
+        """Marks an assignment as done by the logs with these digests; again is a no-op."""
 
         def action(connection: Connection) -> AssignmentRow:
             still_open = (assignments.c.id == id) & (assignments.c.state == "open")
-            connection.execute(update(assignments).where(still_open).values(state="done", completed_ns=now_ns()))
+            connection.execute(update(assignments).where(still_open).values(state="done", logs=to_text(list(logs)), completed_ns=now_ns()))
             return _get(connection, id)
 
         return self._db.write(action)
@@ -125,4 +129,5 @@ def _get(connection: Connection, id: int) -> AssignmentRow:
 
 
 def _row(row: Row[Any]) -> AssignmentRow:
-    return AssignmentRow(**dict(row._mapping) | {"plan": from_text(row.plan)})
+    values = {"plan": from_text(row.plan), "logs": tuple(from_text(row.logs) or ())}
+    return AssignmentRow(**dict(row._mapping) | values)

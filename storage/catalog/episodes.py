@@ -112,10 +112,11 @@ class Episodes(Repository):
         upload_ids: Iterable[int] | None = None,
         start_ns: tuple[int, int] | None = None,
         split: str | None = None,
+        raw_logs: Iterable[str] | None = None,
     ) -> list[EpisodeRow]:
         """Episodes that meet all conditions, ordered by robot, start, raw file, part and digest.
 
-        None means any; an empty `robots` or `upload_ids` finds nothing. `start_ns` is a half-open range.
+        None means any; an empty `robots`, `upload_ids` or `raw_logs` (digests of raw files) finds nothing. `start_ns` is a half-open range.
         """
         query = select(episodes)
         equal = {"spec_name": spec_name, "policy": policy, "assignment": assignment, "split": split}
@@ -128,6 +129,7 @@ class Episodes(Repository):
         if start_ns is not None:
             query = query.where(episodes.c.start_ns >= start_ns[0], episodes.c.start_ns < start_ns[1])
         queries = _split(_split([query], "robot", robots), "upload", upload_ids)
+        queries = _split(queries, "raw_sha256", raw_logs)
 
         def action(connection: Connection) -> list[EpisodeRow]:
             return sorted((_row(row) for one in queries for row in connection.execute(one)), key=_order)

@@ -114,7 +114,7 @@ assignments = Table(
     "assignments", metadata,
     Column("id", NUMBER, primary_key=True, autoincrement=True), _text("key", unique=True), _robot(), _text("plan"),
     _text("policy", ForeignKey("artefacts.digest"), nullable=True, index=True),
-    _campaign(nullable=True), _number("iteration", nullable=True), _text("state"),
+    _campaign(nullable=True), _number("iteration", nullable=True), _text("state"), _text("logs", nullable=True),
     _number("created_ns"), _number("completed_ns", nullable=True),
     Index("ix_assignments_robot_state", "robot", "state"),
     Index("ix_assignments_campaign_iteration", "campaign", "iteration"),

@@ -177,17 +177,13 @@ def test_log_has_the_documented_topics_and_no_wall_time() -> None:
     assert {k: json.loads(v) for k, v in metadata.items() if k != "spec"} == {
         "robot": "adder-1",
         "policy": "ab" * 32,
-        "assignment": "k/1",
         "terminated": False,
         "truncated": True,
         "tags": {
             "purpose": "evaluation",
             "episode": "3",
-            "assignment": "k/1",
             "seed": "5",
             "task": "t",
-            "campaign": "c",
-            "iteration": "2",
             "commands_not_finite": "1",
             "commands_clipped": "1",
         },

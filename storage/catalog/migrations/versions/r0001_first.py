@@ -198,6 +198,7 @@ def upgrade() -> None:
         sa.Column("campaign", TEXT, nullable=True),
         sa.Column("iteration", NUMBER, nullable=True),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("logs", TEXT, nullable=True),
         sa.Column("created_ns", NUMBER, nullable=False),
         sa.Column("completed_ns", NUMBER, nullable=True),
         sa.CheckConstraint("state IN ('open', 'done')", name=op.f("ck_assignments_state")),
