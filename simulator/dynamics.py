@@ -15,6 +15,9 @@ from simulator import network
 from simulator.frame import Frame
 from simulator.network import Conditioning, Weights
 
+_RARE = 4.0
+"""Logit below zero at which hazards start: lives and episodes end seldom."""
+
 
 class Core(NamedTuple):
     """State in internal layout: `x` [M, E, B, K], `labels` int64 [M, E, B, Q], `alive` [M, E, B, 1] or None (all
@@ -109,7 +112,8 @@ def advance(
         logits = logits.masked_fill(~frame.label_mask, -1e9)
     weight = torch.ones_like(out.task[..., :1]) if core.alive is None else core.alive
     task = (out.task * weight).sum(1) / weight.sum(1).clamp_min(1.0)
-    return Advance(core._replace(x=x, memory=memory), logits, out.life, task)
+    task = torch.cat([task[..., :1], task[..., 1:] - _RARE], dim=-1)
+    return Advance(core._replace(x=x, memory=memory), logits, out.life - _RARE, task)
 
 
 def integrate(frame: Frame, x: Tensor, out: network.StepOutput, noise: Tensor | None, dt: Tensor) -> Tensor:

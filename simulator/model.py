@@ -23,9 +23,10 @@ STARTS = 64
 
 
 class Traits(Contract):
-    """What the training data could teach: entities that die or appear, logged rewards, terminations."""
+    """What the training data could teach: entities that die or that appear, logged rewards, terminations."""
 
     mortal: bool = False
+    appears: bool = False
     rewarded: bool = False
     terminates: bool = False
     reward_center: float = 0.0

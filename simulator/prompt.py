@@ -22,5 +22,6 @@ class Prompt:
             if episode.spec.state_layout.columns != self.robot.state_layout.columns:
                 given, own = (", ".join(s.state_layout.columns) for s in (episode.spec, self.robot))
                 raise ContractError(
-                    f"the prompt's episode of '{episode.robot}' has channels {given}; robot '{self.robot.name}' has {own}"
+                    f"the prompt's episode of '{episode.robot}' has channels {given}; "
+                    f"robot '{self.robot.name}' has {own}"
                 )

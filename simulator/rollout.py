@@ -20,7 +20,7 @@ from simulator.fleet import Batch, Group
 from simulator.model import Traits
 from simulator.network import Conditioning, Weights
 
-_DISCRETE_WEIGHT = 0.2
+_DISCRETE_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, eq=False)

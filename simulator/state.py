@@ -82,9 +82,9 @@ def _names() -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class StepOutcome:
-    """`reward` [N] (NaN when the simulator learned no logged reward) and `terminated` bool [N]."""
+    """`reward` [N], None when the simulator learned no logged reward; `terminated` bool [N]."""
 
-    reward: Tensor
+    reward: Tensor | None
     terminated: Tensor
 
 

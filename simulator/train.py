@@ -111,6 +111,7 @@ def _traits(episodes: Sequence[Episode], inherited: Model | None) -> Traits:
     rewards = rewards[np.isfinite(rewards)]
     return Traits(
         mortal=old.mortal or not all(e.alive.all() for e in episodes),
+        appears=old.appears or any((e.alive[1:] & ~e.alive[:-1]).any() for e in episodes),
         rewarded=old.rewarded or len(rewards) > 0,
         terminates=old.terminates or any(e.terminated for e in episodes),
         reward_center=old.reward_center if old.rewarded or not len(rewards) else float(np.median(rewards)),

@@ -87,7 +87,8 @@ class Worlds:
         state, outcome, events = self._one(state, block[:, 0], None if extra is None else extra[:, 0], dt)
         for b in range(1, block.shape[1]):
             state, more, further = self._one(state, block[:, b], None if extra is None else extra[:, b], dt)
-            outcome = StepOutcome(outcome.reward + more.reward, outcome.terminated | more.terminated)
+            both = None if outcome.reward is None or more.reward is None else outcome.reward + more.reward
+            outcome = StepOutcome(both, outcome.terminated | more.terminated)
             events = Events(
                 events.categories | further.categories, events.died | further.died, events.appeared | further.appeared
             )
@@ -164,15 +165,11 @@ class Worlds:
             hazard = torch.sigmoid(self._external(moved.life).detach())
             draw = uniform[:, entities * shape.categories : -1]
             died = state.alive & (draw < hazard[..., 0])
-            appeared = ~state.alive & (draw < hazard[..., 1])
+            appeared = ~state.alive & (draw < hazard[..., 1]) & traits.appears
             alive = (state.alive & ~died) | appeared
             events = Events(events.categories, died, appeared)
         task = moved.task.transpose(0, 1).reshape(-1, 2)[: self.n]
-        reward = (
-            task[:, 0] * traits.reward_scale + traits.reward_center
-            if traits.rewarded
-            else torch.full_like(task[:, 0], math.nan)
-        )
+        reward = task[:, 0] * traits.reward_scale + traits.reward_center if traits.rewarded else None
         terminated = torch.zeros_like(task[:, 0], dtype=torch.bool)
         if traits.terminates and uniform is not None:
             terminated = uniform[:, -1] < torch.sigmoid(task[:, 1].detach())

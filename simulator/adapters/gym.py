@@ -69,7 +69,7 @@ class WorldsVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             state, outcome, _ = self.worlds.step(self._state, command)
             observed = self.worlds.observe(state)
             reward, terminated = outcome.reward, outcome.terminated
-            if self.task.reward is not None:
+            if self.task.reward is not None or reward is None:
                 reward = self.task.reward_of(self.worlds.spec, observed, command, torch)
             if self.task.terminated is not None:
                 terminated = self.task.terminated_of(self.worlds.spec, observed, command, torch)

@@ -235,6 +235,7 @@ def test_a_logged_reward_and_termination_are_learned(episode_of: Make, small: Si
         for t in range(30):
             state, outcome, _ = worlds.step(state, torch.ones(64, 1))
             if t == 9:
+                assert outcome.reward is not None
                 assert abs(float(outcome.reward.mean()) + 0.5) < 0.15
             steps += ~ended
             ended |= outcome.terminated
