@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleet_ingest.ingest import IngestResult, Progress, Store, ingest_file
+from fleet_ingest.ingest import QUARANTINED, IngestResult, Progress, Store, ingest_file
 from fleet_ingest.mapping import Mapping
 from fleet_ingest.path_pattern import PathPattern
 from fleet_ingest.validate import Sandbox, Verdict
@@ -97,26 +97,27 @@ def _walk(folder: Path) -> Iterator[Path]:
 def fitted(files: Sequence[Path], mapping: Mapping, sandbox: Sandbox, robot: str | None = None) -> Mapping:
     """The mapping, with its rate fixed when it has none: the one that most of the first files have.
 
-    Raises InputError with the first file's reason when the mapping fits none of the files.
+    Raises InputError with the first reason when the mapping fits none of the files; files that are broken say nothing
+    about it.
     """
-    first: Verdict | None = None
+    first: tuple[Path, Verdict] | None = None
     rates: Counter[float] = Counter()
     with tempfile.TemporaryDirectory(prefix="fit-") as work:
         for file in files:
             verdict = _tried(file, mapping, sandbox, robot, Path(work))
-            first = first or verdict
-            if verdict.code in MAPPING_CODES:
+            if verdict.state == QUARANTINED:
+                if verdict.code in MAPPING_CODES:
+                    first = first or (file, verdict)
                 continue
-            if verdict.rate_hz:
-                rates[verdict.rate_hz] += 1
+            rates[verdict.rate_hz] += 1
             if mapping.rate_hz is not None or sum(rates.values()) >= _RATE_FILES:
                 return mapping
-    if rates and mapping.rate_hz is None:
+    if rates:
         return mapping.at_rate(min(rates, key=lambda rate: (-rates[rate], rate)))
-    if first is not None and first.code in MAPPING_CODES and not rates:
+    if first is not None:
         many = f"; nor any other of {len(files)} files" if len(files) > 1 else ""
-        message = f"the mapping does not fit {files[0]}: {first.detail}{many}"
-        raise InputError(message, remedy=first.remedy)
+        message = f"the mapping does not fit {first[0]}: {first[1].detail}{many}"
+        raise InputError(message, remedy=first[1].remedy)
     return mapping
 
 

@@ -8,7 +8,7 @@ log's digest.
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -193,6 +193,15 @@ class _Job:
     def _record(
         self, serial: str, local: Path, sha256: str, name: str, verdict: Verdict, episodes: list[tuple[str, Episode]]
     ) -> IngestResult:
+        keys = tuple(key for key, _ in episodes)
+        result = IngestResult(
+            path=name, robot=serial, upload_id=self.upload_id, raw_sha256=sha256, state=verdict.state, code=verdict.code,
+            detail=verdict.detail, remedy=verdict.remedy, episodes=keys, gaps=verdict.gaps, flags=verdict.flags,
+            duration_s=sum(episode.duration_s for _, episode in episodes),
+        )  # fmt: skip
+        held = self.catalog.uploads.find(serial, sha256)
+        if verdict.state == QUARANTINED and held is not None and held.state in (ACCEPTED, SALVAGED):
+            return replace(result, upload_id=held.id, remedy=f"{verdict.remedy} What it gave before is kept.".strip())
         self._register(serial, [episode for _, episode in episodes])
         digest = None if self.mapping is None else self.mapping.digest
         upload = self.upload_id
@@ -201,16 +210,11 @@ class _Job:
             row = self.catalog.uploads.begin(serial, sha256, size, format, f"import:{sha256}", digest, self.assignment)
             upload = int(row.id)
         self.catalog.episodes.add_many(episodes, upload_id=upload, split=split_of(sha256), assignment=self.assignment)
-        keys = tuple(key for key, _ in episodes)
         detail = verdict.detail + (f" {verdict.remedy}" if verdict.remedy else "")
         self.catalog.uploads.finish(
             upload, verdict.state, reason_code=verdict.code or None, detail=detail, episodes=list(keys)
         )
-        return IngestResult(
-            path=name, robot=serial, upload_id=upload, raw_sha256=sha256, state=verdict.state, code=verdict.code,
-            detail=verdict.detail, remedy=verdict.remedy, episodes=keys, gaps=verdict.gaps, flags=verdict.flags,
-            duration_s=sum(episode.duration_s for _, episode in episodes),
-        )  # fmt: skip
+        return replace(result, upload_id=upload)
 
     def _register(self, serial: str, episodes: list[Episode]) -> None:
         """Rows for the robots of the episodes; a file without any gets its robot a row only where there is none."""

@@ -39,6 +39,8 @@ class Spooled:
     path: Path
     session: str
     parts: dict[int, dict[str, str | None]]
+    format: str = "mcap"
+    mapping_sha256: str | None = None
 
 
 class Spool:

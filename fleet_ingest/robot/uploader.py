@@ -1,4 +1,4 @@
-"""Carries one spooled log to the object store by the upload protocol, and lets it go only with a verified receipt.
+"""Carries one log to the object store by the upload protocol, and lets it go only with a verified receipt.
 
 The journal is written before and after each part, so that a killed process sends no part twice that arrived. Expired
 URLs, an upload that the server forgot and an object that arrived damaged all lead back to the first step.
@@ -6,6 +6,7 @@ URLs, an upload that the server forgot and an object that arrived damaged all le
 
 import base64
 import hashlib
+from typing import Protocol
 
 from fleet_ingest.robot.client import Client, Refused
 from fleet_ingest.robot.protocol import (
@@ -18,17 +19,24 @@ from fleet_ingest.robot.protocol import (
     Slots,
     UploadState,
 )
-from fleet_ingest.robot.spool import Spool, Spooled
-from storage.contracts.canonical import sha256_hex
+from fleet_ingest.robot.spool import Spooled
 from storage.contracts.errors import DataError
 
 ROUNDS = 5
 
 
-class Uploader:
-    """Uploads the logs of `serial`."""
+class Journal(Protocol):
+    """What remembers how far a log has come; the robot's spool is one. See `Spool` for the meaning of each."""
 
-    def __init__(self, client: Client, spool: Spool, serial: str) -> None:
+    def journal(self, sha256: str, session: str, parts: dict[int, dict[str, str | None]]) -> None: ...
+    def confirm(self, receipt: Receipt) -> None: ...
+    def spoil(self, log: Spooled) -> None: ...
+
+
+class Uploader:
+    """Uploads the logs of `serial`, part by part, holding one part in memory."""
+
+    def __init__(self, client: Client, spool: Journal, serial: str) -> None:
         self._client = client
         self._spool = spool
         self._serial = serial
@@ -58,7 +66,8 @@ class Uploader:
             robot=self._serial,
             sha256=log.sha256,
             size=log.size,
-            format="mcap",
+            format=log.format,
+            mapping_sha256=log.mapping_sha256,
             idempotency_key=f"{self._serial}/{log.sha256}",
             assignment=log.assignment_id,
         )
@@ -70,20 +79,17 @@ class Uploader:
         return self._complete(state.upload, self._send(log, state, fresh=fresh))
 
     def _send(self, log: Spooled, state: UploadState, *, fresh: bool) -> CompleteUpload:
-        chunks = self._chunks(log, state.part_bytes)
-        digests = {n: base64.b64encode(hashlib.sha256(c).digest()).decode() for n, c in chunks.items()}
-        wanted = PartsWanted(
-            parts=tuple(PartWanted(number=n, size=len(c), sha256=digests[n]) for n, c in chunks.items())
-        )
+        wanted = PartsWanted(parts=self._measured(log, state.part_bytes))
         slots = Slots.from_json(self._client.call("POST", f"/uploads/{state.upload}/parts", wanted))
         sent = {} if fresh or slots.session != log.session else {n: p for n, p in log.parts.items() if p["etag"]}
         journal: dict[int, dict[str, str | None]] = {
-            n: sent.get(n, {"sha256": digests[n], "etag": None}) for n in chunks
+            part.number: sent.get(part.number, {"sha256": part.sha256, "etag": None}) for part in wanted.parts
         }
         self._spool.journal(log.sha256, slots.session, journal)
         for slot in slots.parts:
             if journal[slot.number]["etag"] is None:
-                etag = self._client.put_bytes(slot.url, chunks[slot.number], slot.headers)
+                data = _part(log, slot.number, state.part_bytes)
+                etag = self._client.put_bytes(slot.url, data, slot.headers)
                 journal[slot.number]["etag"] = etag
                 self._spool.journal(log.sha256, slots.session, journal)
         parts = tuple(
@@ -94,12 +100,25 @@ class Uploader:
     def _complete(self, upload: str, body: CompleteUpload) -> Receipt:
         return Receipt.from_json(self._client.call("POST", f"/uploads/{upload}/complete", body))
 
-    def _chunks(self, log: Spooled, part_bytes: int) -> dict[int, bytes]:
-        data = log.path.read_bytes() if log.path.exists() else b""
-        if sha256_hex(data) != log.sha256:
+    def _measured(self, log: Spooled, part_bytes: int) -> tuple[PartWanted, ...]:
+        """Size and digest of each part. Raises DataError (code `spoiled`) unless the whole still has its digest."""
+        whole, parts = hashlib.sha256(), []
+        if log.path.exists():
+            with log.path.open("rb") as file:
+                while data := file.read(part_bytes):
+                    whole.update(data)
+                    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+                    parts.append(PartWanted(number=len(parts) + 1, size=len(data), sha256=digest))
+        if whole.hexdigest() != log.sha256:
             self._spool.spoil(log)
             raise DataError(
                 f"log {log.sha256[:12]} changed on this robot's disk; it was set aside and its episode is run again",
                 code="spoiled",
             )
-        return {i // part_bytes + 1: data[i : i + part_bytes] for i in range(0, len(data), part_bytes)}
+        return tuple(parts)
+
+
+def _part(log: Spooled, number: int, part_bytes: int) -> bytes:
+    with log.path.open("rb") as file:
+        file.seek((number - 1) * part_bytes)
+        return file.read(part_bytes)

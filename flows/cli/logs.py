@@ -41,7 +41,6 @@ def upload(
     paths: Annotated[list[Path], typer.Argument(help="Log files or folders.")],
     robot: Annotated[str, typer.Option(help="Serial name of the robot that recorded them.")],
     mapping: Annotated[Path | None, typer.Option("--map", help="The mapping, for files that do not describe themselves.")] = None,
-    notes: Annotated[str, typer.Option(help="Kept with the logs.")] = "",
     json: Json = False,
 ) -> None:
     """Send logs through the upload protocol, as a robot does: hashed, in parts, verified by the server."""
@@ -51,7 +50,7 @@ def upload(
     from flows.settings import Settings
 
     with progress_shown(), open_engine(Settings(), INGEST) as engine:
-        results = upload_paths(engine, paths, robot, mapping, notes=notes)
+        results = upload_paths(engine, paths, robot, mapping)
     _print_results(results, json)
 
 
@@ -69,7 +68,7 @@ def _propose(path: Path, json: bool) -> None:
 
 
 def _print_results(results: list[dict[str, Any]], json: bool) -> None:
-    bad = [r for r in results if r["state"] == "quarantined"]
+    bad = [r for r in results if r["state"] in ("quarantined", "refused")]
     if json:
         print_json({"files": results, "quarantined": len(bad)})
     else:
@@ -77,6 +76,6 @@ def _print_results(results: list[dict[str, Any]], json: bool) -> None:
             [r["path"], r["robot"] or "", r["state"], len(r["episodes"]), f"{r['duration_s']:.1f}", r["reason"] or ""] for r in results
         ]
         out.print(table("", ["file", "robot", "state", "episodes", "seconds", "reason"], cells, right=[3, 4]))
-        console.print(f"{len(results) - len(bad)} of {len(results)} files in; {len(bad)} quarantined (kept, with the reason)")
+        console.print(f"{len(results) - len(bad)} of {len(results)} files in; {len(bad)} quarantined (kept, with the reason) or refused")
     if bad:
         raise typer.Exit(3)
