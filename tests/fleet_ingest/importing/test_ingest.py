@@ -138,6 +138,18 @@ def test_another_mapping_makes_other_episodes_of_the_same_upload(
     assert [row.sha256 for row in current(catalog, rows)] == list(first.episodes)
 
 
+def test_a_wrong_mapping_does_not_undo_what_was_taken_in(tree: Path, catalog: Catalog, sandbox: Sandbox) -> None:
+    store, path = MemoryStore(), tree / "a" / "run0.parquet"
+    good = ingest_file(path, store=store, catalog=catalog, mapping=MAPPING, sandbox=sandbox)
+    before = rows(catalog)
+    wrong = Mapping.model_validate({**MAPPING.model_dump(), "time": {"column": "when", "unit": "s"}})
+    bad = ingest_file(path, store=store, catalog=catalog, mapping=wrong, sandbox=sandbox)
+    assert (bad.state, bad.code, bad.upload_id) == ("quarantined", "missing_time", good.upload_id)
+    assert "kept" in bad.remedy
+    assert rows(catalog) == before
+    assert [row.sha256 for row in current(catalog, catalog.episodes.find())] == list(good.episodes)
+
+
 def test_a_quarantined_file_is_taken_in_once_the_mapping_is_right(
     tree: Path, catalog: Catalog, sandbox: Sandbox
 ) -> None:
@@ -218,12 +230,13 @@ def test_bytes_come_before_rows(tree: Path, sandbox: Sandbox) -> None:
 def test_a_mapping_that_fits_no_file_is_an_error_and_stores_nothing(
     tree: Path, catalog: Catalog, sandbox: Sandbox
 ) -> None:
+    (tree / "a" / "cut.parquet").write_bytes((tree / "a" / "run0.parquet").read_bytes()[:900])
     store = MemoryStore()
     wrong = Mapping.model_validate(
         {**MAPPING.model_dump(), "channels": [{"column": "qq", "name": "q", "kind": "scalar"}]}
     )
     with pytest.raises(
-        InputError, match=r"no column 'qq'; the columns are t, q, u\. Did you mean 'q'\?.*nor any other of 3"
+        InputError, match=r"no column 'qq'; the columns are t, q, u\. Did you mean 'q'\?.*nor any other of 4"
     ):
         import_tree([tree], wrong, store=store, catalog=catalog, sandbox=sandbox)
     assert not store.objects
