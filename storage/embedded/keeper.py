@@ -42,7 +42,10 @@ class Keeper:
         self._thread.start()
 
     def stop(self) -> None:
+        """Returns when no supervisor is being started any more."""
         self._stopped.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopped.wait(_INTERVAL_S):

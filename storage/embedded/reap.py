@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from storage.embedded.process import start_mark
+
 if TYPE_CHECKING:
     import psutil
 
@@ -47,36 +49,32 @@ def end_family(mark: str, pid: int, timeout_s: float | None) -> None:
     `timeout_s` None says that `pid` has ended and been reaped already. Otherwise the caller reaps it; a zombie counts
     as gone.
     """
-    import psutil
-
     if timeout_s is not None and _signal(pid, signal.SIGTERM):
-        _wait_gone(pid, timeout_s)
-    for round_ in range(_ROUNDS):
-        left = family(mark, pid)
-        if not left:
+        _wait_gone([pid], timeout_s)
+    left = [process.pid for process in family(mark, pid)]
+    for member in left:
+        _signal(member, signal.SIGTERM)
+    _wait_gone(left, 1.0)
+    kill_family(mark, session=pid)
+
+
+def kill_family(mark: str, session: int | None = None, without: Sequence[str] = ()) -> None:
+    """SIGKILL to all that carries `mark` or is in `session`, but not to those who carry one of `without`.
+
+    Returns when they are gone and their ports are free. Looks again: one may have forked just before it was killed.
+    """
+    for _ in range(_ROUNDS):
+        found = [process.pid for process in family(mark, session, without)]
+        if not found:
             return
-        if round_ == 0:
-            for process in left:
-                _signal(process.pid, signal.SIGTERM)
-            _, left = psutil.wait_procs(left, timeout=1.0)
-        for process in left:
-            _signal(process.pid, signal.SIGKILL)
-        psutil.wait_procs(left, timeout=1.0)
+        for pid in found:
+            _signal(pid, signal.SIGKILL)
+        _wait_gone(found, 2.0)
 
 
-def kill_family(mark: str, without: Sequence[str] = ()) -> int:
-    """SIGKILL to all that carries `mark` but to those who carry one of `without`; the number of processes killed."""
-    found = family(mark, without=without)
-    for process in found:
-        _signal(process.pid, signal.SIGKILL)
-    return len(found)
-
-
-def _wait_gone(pid: int, timeout_s: float) -> None:
-    from storage.embedded.process import start_mark
-
+def _wait_gone(pids: Sequence[int], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    while start_mark(pid) is not None and time.monotonic() < deadline:
+    while any(start_mark(pid) is not None for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 

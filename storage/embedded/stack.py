@@ -16,13 +16,15 @@ from typing import Self
 
 from storage.contracts.base import Contract
 from storage.contracts.errors import UnavailableError, UnknownName
-from storage.embedded.files import last_lines
+from storage.embedded.files import last_lines, remove
 from storage.embedded.home import Home
 from storage.embedded.keeper import Keeper, start_supervisor
+from storage.embedded.lock import take_lock
 from storage.embedded.process import is_alive
 from storage.embedded.records import Records, ServiceState, StackState
 from storage.embedded.running import check_space
 from storage.embedded.service import ServiceSpec, check_order
+from storage.embedded.watched import end_leftovers
 
 Endpoints = dict[str, dict[str, int]]
 """Ports on 127.0.0.1 by service and port name."""
@@ -165,11 +167,30 @@ class Stack:
         stays.
         """
         self._records.unpin()
-        state = self._records.state()
-        if state is not None and is_alive(state.supervisor):
+        self._wait(self._try_stop, "the stack to stop")
+
+    def _try_stop(self) -> bool:
+        state = self._live_state()
+        if state is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(state.supervisor.pid, signal.SIGTERM)
-            self._wait(lambda: not is_alive(state.supervisor), "the stack to stop")
+            return False
+        lock = take_lock(self._records.lock_path, wait_s=0.0)
+        if lock is None:
+            return False  # a supervisor that has not reported yet, or is just going
+        try:
+            if self._records.state() is not None:
+                self._clear_up()
+        finally:
+            os.close(lock)
+        return True
+
+    def _clear_up(self) -> None:
+        """Ends what a killed supervisor left. The caller holds the lock, so that no new one takes over meanwhile."""
+        self._records.unwant(self._records.wanted())
+        end_leftovers(self.home, self._records, self._records.children())
+        remove(self.home.runtime_path)
+        self._records.drop_state()
 
     # waiting
 

@@ -6,7 +6,6 @@ when the home is gone. It serves no requests; `storage.embedded.records` says ho
 """
 
 import argparse
-import fcntl
 import os
 import signal
 import sys
@@ -16,16 +15,16 @@ from pathlib import Path
 from storage.embedded.files import remove
 from storage.embedded.home import Home
 from storage.embedded.launch import rotate
+from storage.embedded.lock import take_lock
 from storage.embedded.ports import PortBook
 from storage.embedded.process import is_alive, own_identity
 from storage.embedded.reap import kill_family
 from storage.embedded.records import Records, StackState
 from storage.embedded.running import Running
-from storage.embedded.watched import mark_of
+from storage.embedded.watched import end_leftovers, mark_of
 
 IDLE_GRACE_S = 3.0
 """How long the stack stays when nobody holds a lease, for the next command in a row."""
-_LOCK_WAIT_S = 1.0
 _BUSY_TICK_S = 0.05
 _CALM_TICK_S = 0.2
 _LEASE_INTERVAL_S = 0.5
@@ -76,9 +75,7 @@ class Supervisor:
             self._services[name] = service
             if service.adopt():
                 adopted.append(name)
-        for name in {*self._records.children()} - {*adopted}:
-            self._records.drop_child(name)
-        kill_family(mark_of(self._home), without=[mark_of(self._home, name) for name in adopted])
+        end_leftovers(self._home, self._records, {*self._records.children()} - {*adopted}, without=adopted)
 
     def _read_wanted(self) -> None:
         """Starts what is new, starts anew what changed or shall be tried again, and stops what is not wanted."""
@@ -154,21 +151,6 @@ class Supervisor:
             self._written = state
 
 
-def take_lock(path: Path) -> int | None:
-    """The lock's file descriptor; None when another supervisor has held it for a second."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                return None
-            time.sleep(_BUSY_TICK_S)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Detaches from the caller and supervises. Returns 0 in the caller at once, and when another supervisor is
     there.
@@ -180,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     rotate(records.supervisor_log)
     if os.fork():
         return 0
-    lock = take_lock(records.lock_path)
+    lock = take_lock(records.lock_path, wait_s=1.0)
     if lock is not None:
         Supervisor(home, lock).run()
     return 0

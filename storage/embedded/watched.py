@@ -4,12 +4,17 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from storage.embedded.files import read_json, remove
 from storage.embedded.home import Home
+from storage.embedded.probe import wait_until
 from storage.embedded.process import is_alive
 from storage.embedded.reap import kill_family
 from storage.embedded.records import Child, Records
+
+_LEFTOVERS_S = 12.0
 
 
 class Pipe:
@@ -98,3 +103,23 @@ class Watched:
 def kill_now(home: Home, name: str) -> None:
     """SIGKILL to a service with its watcher, at once."""
     kill_family(mark_of(home, name))
+
+
+def end_leftovers(home: Home, records: Records, names: Iterable[str], without: Sequence[str] = ()) -> None:
+    """Ends what a killed supervisor left of services `names`, and all else of this home but the services in `without`.
+
+    Watchers are told to stop and get a few seconds for it; then all is killed, and their scratch files are removed.
+    """
+    found = {name: records.child(name) for name in names}
+    watchers = [child.watcher for child in found.values() if child is not None and is_alive(child.watcher)]
+    for watcher in watchers:
+        if watcher is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(watcher.pid, signal.SIGTERM)
+    wait_until(lambda: not any(is_alive(watcher) for watcher in watchers), _LEFTOVERS_S)
+    kill_family(mark_of(home), without=[mark_of(home, name) for name in without])
+    for name in found:
+        order = read_json(records.launch_path(name))
+        for path in order.get("scratch", ()) if isinstance(order, dict) else ():
+            remove(Path(path))
+        records.drop_child(name)

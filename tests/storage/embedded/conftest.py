@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from storage.embedded.home import Home
-from storage.embedded.reap import family
+from storage.embedded.reap import family, kill_family
 from storage.embedded.service import ServiceSpec
 from storage.embedded.stack import Stack
 from storage.embedded.watched import mark_of
@@ -43,7 +43,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 
 
 def _leftovers(home: Home) -> list[str]:
-    found = [f"{p.pid} {p.name()}" for p in family(mark_of(home))]
+    found = [f"service process {p.pid}" for p in family(mark_of(home))]
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         if "storage.embedded.supervisor" in words and str(home.path) in words:
@@ -56,8 +56,7 @@ def _kill_rest(home: Home) -> None:
         words = process.info["cmdline"] or []
         if str(home.path) in words and "storage.embedded.supervisor" in words:
             process.kill()
-    for member in family(mark_of(home)):
-        member.kill()
+    kill_family(mark_of(home))
 
 
 @pytest.fixture
