@@ -193,4 +193,8 @@ def _rewound(file: IO[bytes]) -> IO[bytes]:
 
 
 def _corrupt(sha256: str, found: str) -> DataError:
-    return DataError(f"the object {sha256} holds bytes with SHA-256 {found}: the store has damaged it", code="digest")
+    return DataError(
+        f"the object {sha256} holds bytes with SHA-256 {found}: the store has damaged it",
+        code="digest",
+        remedy="Delete the object and store its bytes again.",
+    )

@@ -15,8 +15,9 @@ from storage.contracts.errors import ConflictError, UnknownName
 
 @dataclass(frozen=True)
 class AssignmentRow:
-    """`plan` is JSON for the robot; `policy` the digest of a policy artefact, None when the plan needs none; `logs` are the
-    digests of the raw logs that the robot brought home, in the order of the plan (empty while it is open).
+    """`plan` is JSON for the robot; `policy` the digest of a policy artefact, None when the plan needs none.
+
+    `logs` are the digests of the raw logs that the robot brought home, in the order of the plan (empty while it is open).
     """
 
     id: int
@@ -88,7 +89,8 @@ class Assignments(Repository):
 
         def action(connection: Connection) -> AssignmentRow:
             still_open = (assignments.c.id == id) & (assignments.c.state == "open")
-            connection.execute(update(assignments).where(still_open).values(state="done", logs=to_text(list(logs)), completed_ns=now_ns()))
+            values = {"state": "done", "logs": to_text(list(logs)), "completed_ns": now_ns()}
+            connection.execute(update(assignments).where(still_open).values(**values))
             return _get(connection, id)
 
         return self._db.write(action)

@@ -101,9 +101,9 @@ def test_assignments_are_given_once_and_in_order(catalog: Catalog, policy: str) 
     assert catalog.assignments.assign("k1", "p-1", {"n": [1, 2.5]}, policy, campaign=campaign, iteration=0) == first
     assert catalog.assignments.next_for("p-1") == first
     assert catalog.assignments.next_for("p-2") is None
-    done = catalog.assignments.complete(first.id)
-    assert done.state == "done"
-    assert catalog.assignments.complete(first.id) == done
+    done = catalog.assignments.complete(first.id, logs=["d" * 64, "e" * 64])
+    assert (done.state, done.logs) == ("done", ("d" * 64, "e" * 64))
+    assert catalog.assignments.complete(first.id) == done, "the first completion stays"
     assert catalog.assignments.next_for("p-1") == second
     assert [row.key for row in catalog.assignments.list(campaign=campaign, iteration=0)] == ["k1"]
     assert [row.key for row in catalog.assignments.list(robot="p-1", state="open")] == ["k2"]

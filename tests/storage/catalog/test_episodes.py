@@ -107,6 +107,8 @@ def test_find_by_upload_assignment_and_specification(
         )
     assert [r.sha256 for r in catalog.episodes.find(upload_ids=uploads[1:])] == [digest(1), digest(2)]
     assert catalog.episodes.find(upload_ids=[]) == []
+    assert [r.sha256 for r in catalog.episodes.find(raw_logs=[digest(2), digest(7)])] == [digest(2)]
+    assert catalog.episodes.find(raw_logs=[]) == []
     assert len(catalog.episodes.find(assignment=assignment)) == 2
     assert len(catalog.episodes.find(spec_name="pendulum")) == 3
     assert catalog.episodes.find(spec_name="other") == []

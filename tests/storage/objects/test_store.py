@@ -64,6 +64,12 @@ def test_damaged_objects_are_not_returned(object_store: ObjectStore, scrap: Path
                 action()
             assert caught.value.code == "digest"
         assert scrap.read_bytes() == b"the old file"
+        assert object_store.put_bytes(b"as it was") == digest
+        with pytest.raises(DataError):
+            object_store.get_bytes(digest)  # a put never overwrites (If-None-Match)
+        object_store.delete(digest)
+        object_store.put_bytes(b"as it was")
+        assert object_store.get_bytes(digest) == b"as it was"
     finally:
         object_store.delete(digest)
 
