@@ -196,8 +196,8 @@ class _Job:
         keys = tuple(key for key, _ in episodes)
         result = IngestResult(
             path=name, robot=serial, upload_id=self.upload_id, raw_sha256=sha256, state=verdict.state,
-            code=verdict.code, detail=verdict.detail, remedy=verdict.remedy, episodes=keys, gaps=verdict.gaps, flags=verdict.flags,
-            duration_s=sum(episode.duration_s for _, episode in episodes),
+            code=verdict.code, detail=verdict.detail, remedy=verdict.remedy, episodes=keys,
+            gaps=verdict.gaps, flags=verdict.flags, duration_s=sum(episode.duration_s for _, episode in episodes),
         )  # fmt: skip
         held = self.catalog.uploads.find(serial, sha256)
         if verdict.state == QUARANTINED and held is not None and held.state in (ACCEPTED, SALVAGED):
