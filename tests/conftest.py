@@ -1,5 +1,6 @@
 """Real servers on loopback for the tests: SeaweedFS and PostgreSQL once per session, a fresh database per test."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -127,6 +128,7 @@ class Postgres:
         process = psutil.Process(int(self._server.get_pid()))
         process.send_signal(signal.SIGQUIT)
         process.wait(20)
+        atexit.unregister(self._server._cleanup)  # it would make its lock folder again
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ from storage.contracts.errors import ConflictError, UnknownName
 class AssignmentRow:
     """`plan` is JSON for the robot; `policy` the digest of a policy artefact, None when the plan needs none.
 
-    `logs` are the digests of the raw logs that the robot brought home, in the order of the plan (empty while it is open).
+    `logs` are the digests of the raw logs that the robot brought home, in the order of the plan (none while it is
+    open).
     """
 
     id: int

@@ -116,8 +116,8 @@ class Episodes(Repository):
     ) -> list[EpisodeRow]:
         """Episodes that meet all conditions, ordered by robot, start, raw file, part and digest.
 
-        None means any; an empty `robots`, `upload_ids` or `raw_logs` (digests of raw files) finds nothing. `start_ns` is
-        a half-open range.
+        None means any; an empty `robots`, `upload_ids` or `raw_logs` (digests of raw files) finds nothing. `start_ns`
+        is a half-open range.
         """
         query = select(episodes)
         equal = {"spec_name": spec_name, "policy": policy, "assignment": assignment, "split": split}
