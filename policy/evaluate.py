@@ -24,38 +24,39 @@ AUDIT = 1 << 31
 
 @dataclass(frozen=True)
 class Value:
-    """Returns over withheld worlds. `per_scene` [scenes][worlds]; `spread` is the mean over scenes of their deviation."""
+    """Returns over withheld worlds. `per_robot` [robots][worlds]; `spread` is the mean over robots of their deviation."""
 
     mean: float
     spread: float
     pessimistic: float
-    per_scene: tuple[tuple[float, ...], ...]
+    per_robot: tuple[tuple[float, ...], ...]
 
 
 def evaluate(
     policy: PolicyNetwork, scenes: Sequence[ScenePort], task: Task, *, worlds: int, pessimism: float, seed: int = WITHHELD,
     device: str | torch.device = "cpu",
 ) -> Value:  # fmt: skip
-    """Whole episodes from the task's start in `worlds` worlds, shared among the scenes, without exploration noise."""
-    each = max(2, worlds // len(scenes))
+    """Whole episodes from the task's start in about `worlds` worlds, shared among the scenes, without exploration noise."""
     means, spreads, returns = [], [], []
     for index, scene in enumerate(scenes):
-        held = scene.sample(each, seed=seed + index, device=device)
+        held = scene.sample(max(2, worlds // len(scenes)), seed=seed + index, device=device)
         generator = torch.Generator().manual_seed(seed + index)
-        start = task_windows(held.spec, task, each, policy.features.history_steps, generator)
+        start = task_windows(held.spec, task, held.n, policy.features.history_steps, generator)
         start = type(start)(start.state.to(device), start.command.to(device))
         total = episode_returns(policy, held, task, start, seed=seed + index).cpu()
-        means.append(float(total.mean()))
-        spreads.append(float(total.std()))
-        returns.append(tuple(float(value) for value in total))
+        for robot in range(int(held.robot.max()) + 1):
+            own = total[held.robot.cpu() == robot]
+            means.append(float(own.mean()))
+            spreads.append(float(own.std()))
+            returns.append(tuple(float(value) for value in own))
     mean, spread = sum(means) / len(means), sum(spreads) / len(spreads)
     return Value(mean, spread, mean - pessimism * spread, tuple(returns))
 
 
 def statistics(value: Value) -> ReturnStatistics:
     """Mean return with a 95 % interval by bootstrap over worlds, drawn with a fixed seed."""
-    flat = torch.tensor([r for scene in value.per_scene for r in scene], dtype=torch.float64)
+    flat = torch.tensor([r for own in value.per_robot for r in own], dtype=torch.float64)
     index = torch.randint(len(flat), (1000, len(flat)), generator=torch.Generator().manual_seed(0))
     means = flat[index].mean(dim=1)
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return ReturnStatistics(mean=float(flat.mean()), n=len(flat), robots=len(value.per_scene), ci95=(low, high))
+    return ReturnStatistics(mean=float(flat.mean()), n=len(flat), robots=len(value.per_robot), ci95=(low, high))

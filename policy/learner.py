@@ -22,7 +22,7 @@ from storage.contracts.errors import InputError
 from storage.contracts.robot import RobotSpec
 from storage.contracts.task import Task
 
-SURVEY = (1 << 30) - 1
+SURVEY = (1 << 30) - 1024
 """Seed of the hypotheses of the survey."""
 HOLD_STEPS = 5
 """A random command of the survey is held this long."""
@@ -95,9 +95,9 @@ def survey(
         worlds = scene.sample(8, seed=SURVEY - index, device=device)
         specs.append(worlds.spec)
         command = scales_of(worlds.spec, states=_none(worlds.spec.state_layout.width), commands=_none(len(worlds.spec.safe)))
-        window = task_windows(worlds.spec, task, 8, config.history_steps, generator)
+        window = task_windows(worlds.spec, task, worlds.n, config.history_steps, generator)
         run = begin(worlds, History(window.state.to(device), window.command.to(device)), SURVEY - index)
-        acting = torch.zeros(8, len(worlds.spec.safe))
+        acting = torch.zeros(worlds.n, len(worlds.spec.safe))
         for step in range(min(128, task.horizon_steps(worlds.spec))):
             if step % HOLD_STEPS == 0:
                 share = 2.0 * torch.rand(acting.shape, generator=generator) - 1.0

@@ -39,6 +39,10 @@ class WorldsPort(Protocol):
     @property
     def spec(self) -> RobotSpec: ...
 
+    @property
+    def robot(self) -> Tensor:
+        """int64 [N]: which robot of the scene each world is a hypothesis about."""
+
     def reset(self, history: Any = None, task_start: Any = None, seed: int | None = None) -> Any:
         """World states after `history`."""
 
@@ -50,6 +54,7 @@ class WorldsPort(Protocol):
 
 
 class ScenePort(Protocol):
-    """One robot, grounded. `sample` draws hypotheses about it: equal (n, seed) gives equal worlds."""
+    """One robot, or several of one specification, grounded. `sample` draws hypotheses: equal (n, seed) gives equal worlds."""
 
-    def sample(self, n: int, seed: int, device: str | torch.device = "cpu") -> WorldsPort: ...
+    def sample(self, n: int, seed: int, device: str | torch.device = "cpu") -> WorldsPort:
+        """`n` worlds, or a few more where robots and members are to have equal shares."""

@@ -126,8 +126,8 @@ class _Training:
         config = self.config
         n = max(1, config.worlds // len(self.scenes))
         seed = (config.seed * 100_003 + self.draws) * 64 + index
-        worlds = self.scenes[index].sample(n, seed=seed % (1 << 30), device=self.device)
-        window = self._starts(index, n)
+        worlds = self.scenes[index].sample(n, seed=seed % (1 << 29), device=self.device)
+        window = self._starts(index, worlds.n)
         return begin(worlds, History(window.state.to(self.device), window.command.to(self.device)), seed)
 
     def _starts(self, index: int, n: int) -> History:

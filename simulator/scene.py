@@ -17,7 +17,7 @@ from simulator.worlds import Worlds
 from storage.contracts.errors import InputError
 from storage.contracts.robot import RobotSpec
 
-_STREAM = 0
+SCENE_STREAM = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,9 @@ class Scene:
         world = torch.arange(n)
         member = world % self.model.members
         width = self.mean.shape[1]
-        normal = noise.normal(seed, _STREAM, world, torch.zeros_like(world), width)
+        normal = noise.normal(seed, SCENE_STREAM, world, torch.zeros_like(world), width)
         z = self.mean[member] + self.deviation[member] * normal
-        return Worlds(self.model, self.spec, self._frame(device), z.to(device), seed)
+        return Worlds(self.model, self.spec, self.frame_on(device), z.to(device), seed)
 
     def edit(self, edits: dict[str, str]) -> "Scene":
         """The scene with quantities of its specification changed, e.g. `{"payload.mass": "x1.5", "pole.length":
@@ -57,7 +57,7 @@ class Scene:
         frame = Frame.of(structure, self.frame.scales, history_s=config.history_s, delay_s=config.delay_s)
         return replace(self, spec=spec, frame=frame)
 
-    def _frame(self, device: str) -> Frame:
+    def frame_on(self, device: str) -> Frame:
         if device == "cpu":
             return self.frame
         config, frame = self.model.config, self.frame

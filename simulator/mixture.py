@@ -1,0 +1,43 @@
+"""Several robots of one specification as one scene: their worlds are stepped together, in one batch instead of one each.
+
+Small batches cost as much as large ones, so that training over a fleet in one scene is nearly as cheap as over one robot.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from simulator import noise
+from simulator.scene import SCENE_STREAM, Scene
+from simulator.worlds import Worlds
+from storage.contracts.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class MixedScene:
+    """R scenes of one simulator, specification and scale. World i is of robot (i div M) mod R and has member i mod M."""
+
+    scenes: tuple[Scene, ...]
+
+    def sample(self, n: int, seed: int, device: str = "cpu") -> Worlds:
+        """`n` hypotheses about these robots; which robot and member world i has, and its sample, does not depend on n."""
+        if n < 1:
+            raise InputError(f"a scene is sampled into at least one world, given n={n}")
+        first = self.scenes[0]
+        world = torch.arange(n)
+        member, robot = world % first.model.members, self.robots(n)
+        mean, deviation = (torch.stack([getattr(s, name) for s in self.scenes]) for name in ("mean", "deviation"))
+        normal = noise.normal(seed, SCENE_STREAM, world, torch.zeros_like(world), mean.shape[-1])
+        z = mean[robot, member] + deviation[robot, member] * normal
+        return Worlds(first.model, first.spec, first.frame_on(device), z.to(device), seed)
+
+    def robots(self, n: int) -> torch.Tensor:
+        """[n] index of the scene that each world belongs to."""
+        return torch.arange(n) // self.scenes[0].model.members % len(self.scenes)
+
+
+def can_mix(scenes: Sequence[Scene]) -> bool:
+    """Whether the scenes share simulator, specification and scales: robots that the simulator knows do."""
+    first = scenes[0]
+    return all(s.model is first.model and s.spec.digest == first.spec.digest and s.frame.scales is first.frame.scales for s in scenes)
