@@ -87,7 +87,8 @@ class Watched:
         """SIGKILL to the service and its watcher, at once."""
         kill_now(self._home, self._name)
         if self._process is not None:
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5.0)
 
     def close(self) -> int | None:
         """Puts the records away after the end; kills what a killed watcher left. The exit code where it is known."""
