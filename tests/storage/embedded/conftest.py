@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from storage.embedded.files import remove
 from storage.embedded.home import Home
 from storage.embedded.reap import family, kill_family
 from storage.embedded.service import ServiceSpec
@@ -77,6 +78,7 @@ def make_home(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
     for home in homes:
         Stack(home).stop()
         _kill_rest(home)
+        remove(home.runtime_path)
 
 
 @pytest.fixture
