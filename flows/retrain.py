@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fleet_ingest.ingest import current
 from flows import cluster
 from flows.artefacts import load_episodes, load_refs, load_simulator, store_dataset, store_scorecard, store_simulator
 from flows.campaign_config import HORIZONS_S
@@ -27,8 +28,8 @@ RetrainResult = dict[str, Any]
 
 
 def episodes_of(catalog: Catalog, robot: str) -> list[EpisodeRow]:
-    """All episodes of a specification name or of one serial. Raises UnknownName with the robots there are."""
-    rows = catalog.episodes.find(spec_name=robot) or catalog.episodes.find(robots=[robot])
+    """All episodes of a specification name or of one serial, made by the mappings in force. Raises UnknownName with the robots there are."""
+    rows = current(catalog, catalog.episodes.find(spec_name=robot) or catalog.episodes.find(robots=[robot]))
     if not rows:
         known = {r.serial for r in catalog.robots.list()} | {r.spec.name for r in catalog.robots.list()}
         raise UnknownName("robot", robot, known, remedy="Import its logs first: sim2real import PATH... --map MAP.yaml")

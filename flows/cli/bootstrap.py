@@ -22,7 +22,7 @@ def bootstrap(
     iterations: Annotated[int, typer.Option(min=1, max=1000, help="How many iterations the campaign has.")] = 3,
     fleet: Annotated[int, typer.Option(min=1, max=64, help="How many robots take part.")] = 3,
     seed: Annotated[int, typer.Option(help="Equal arguments and seed give equal digests.")] = 0,
-    new: Annotated[bool, typer.Option("--new", help="Start another campaign although one of these arguments exists.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Start another campaign although one of these arguments is finished.")] = False,
     more: Annotated[int | None, typer.Option(min=1, help="Extend the finished campaign of these arguments by so many.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny budgets: walks through every step, learns nothing.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the self-contained HTML report here.")] = None,

@@ -54,7 +54,8 @@ class Campaigns(Repository):
     ) -> tuple[CampaignRow, Outcome]:
         """The campaign that a command with these arguments means. `arguments["iterations"]` is how many it asks for.
 
-        `created`: none had equal arguments, or `new`. `resumed`: one is unfinished. `finished`: it is done, its
+        `created`: none had equal arguments, or `new` and the last one is finished. `resumed`: one is unfinished (with
+        `new` too: the command was killed and is given again). `finished`: it is done, its
         result is stored. `extended`: `more` iterations were added to the last one of the family; the same `more`
         again, while it is unfinished, is `resumed`. Raises ContractError for arguments without iterations, InputError
         when there is nothing to extend.
@@ -75,7 +76,7 @@ class Campaigns(Repository):
                 if more is not None:
                     return _extend(connection, rows, more)
                 equal = [row for row in rows if row.asked_iterations == asked]
-                if equal and not new:
+                if equal and (equal[0].state != "finished" or not new):
                     return equal[0], "finished" if equal[0].state == "finished" else "resumed"
                 id = f"{family}-{len(rows) + 1}"
                 if self._create(connection, id, family, arguments, asked, code):

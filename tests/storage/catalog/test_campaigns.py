@@ -30,7 +30,9 @@ def test_other_arguments_are_another_campaign(catalog: Catalog) -> None:
 
 
 def test_new_starts_another_and_the_last_is_resumed(catalog: Catalog) -> None:
-    first, _ = catalog.campaigns.open(ARGUMENTS)
+    first, _ = catalog.campaigns.open(ARGUMENTS, new=True)
+    assert catalog.campaigns.open(ARGUMENTS, new=True) == (first, "resumed"), "the command was killed and given again"
+    catalog.campaigns.finish(first.id, {"return": 0.5})
     second, outcome = catalog.campaigns.open(ARGUMENTS, new=True)
     assert (outcome, second.id) == ("created", first.id.replace("-1", "-2"))
     assert catalog.campaigns.open(ARGUMENTS) == (second, "resumed")
