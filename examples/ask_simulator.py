@@ -1,4 +1,6 @@
-"""Grounds the simulator in one robot and asks what would happen under two torques. Run: python -m examples.ask_simulator"""
+"""Grounds the simulator in one robot and asks what would happen under two torques. Run: python -m
+examples.ask_simulator
+"""
 
 import numpy as np
 import torch
@@ -23,7 +25,9 @@ def main() -> None:
                 state, _, _ = worlds.step(state, command)
             angle = worlds.observe(state)[:, 0].numpy()
         low, middle, high = np.quantile(np.degrees(np.unwrap(angle)), [0.05, 0.5, 0.95])
-        print(f"torque {torque:+.0f} N m for 0.3 s: pole at {middle:.0f} degrees, 90 % interval {low:.0f} to {high:.0f}")
+        print(
+            f"torque {torque:+.0f} N m for 0.3 s: pole at {middle:.0f} degrees, 90 % interval {low:.0f} to {high:.0f}"
+        )
 
 
 if __name__ == "__main__":

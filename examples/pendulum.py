@@ -30,7 +30,9 @@ def write_logs(folder: Path, runs: int = 8, seconds: float = 6.0) -> Path:
         (folder / robot).mkdir(parents=True, exist_ok=True)
         for run in range(runs):
             with (folder / robot / f"run{run}.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([["t_ms", "angle_deg", "rate_deg_s", "torque_Nm"], *_rows(damping, seconds, rng)])
+                csv.writer(file).writerows(
+                    [["t_ms", "angle_deg", "rate_deg_s", "torque_Nm"], *_rows(damping, seconds, rng)]
+                )
     mapping = folder / "map.yaml"
     mapping.write_text(MAPPING)
     return mapping

@@ -1,7 +1,7 @@
 """A campaign: a named row of the catalog that says how far a bootstrap has come, and the loop that takes it further.
 
-Killed at any moment and started again, the loop finds its finished steps and goes on. This module decides the order of the
-steps; flows.iteration holds the steps, flows.prefect_flows shows them in Prefect.
+Killed at any moment and started again, the loop finds its finished steps and goes on. This module decides the order of
+the steps; flows.iteration holds the steps, flows.prefect_flows shows them in Prefect.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,9 @@ def run_campaign(engine: Engine, opened: Opened, show: Show, on_iteration: Calla
         records: list[Result] = []
         collected = [first]
         for index in range(opened.iterations):
-            record = show.iteration(index, partial(run_iteration, ctx, index, held_out, collected, records[-1] if records else {}))
+            record = show.iteration(
+                index, partial(run_iteration, ctx, index, held_out, collected, records[-1] if records else {})
+            )
             engine.catalog.iterations.record(ctx.campaign, index, record)
             show.report(f"{opened.row.id}-iteration-{index}", iteration_markdown(record, opened.config.robot))
             collected.append(record["rollout"])
@@ -91,7 +93,9 @@ def prepare(ctx: Context) -> tuple[DatasetManifest, Result]:
 
     def plans(offset: int, *, wide: bool, episodes: int) -> dict[str, dict[str, object]]:
         return {
-            robot: excitation_plan(task, spec, config, ctx.config.seed * 7919 + offset + i, episodes=episodes, wide=wide)
+            robot: excitation_plan(
+                task, spec, config, ctx.config.seed * 7919 + offset + i, episodes=episodes, wide=wide
+            )
             for i, robot in enumerate(ctx.robots)
         }
 
@@ -120,8 +124,12 @@ def prepare(ctx: Context) -> tuple[DatasetManifest, Result]:
     return load_manifest(ctx.engine, held_out["dataset"]), effect("first-logs", first_logs)
 
 
-def run_iteration(ctx: Context, index: int, held_out: DatasetManifest, collected: list[Result], previous: Result) -> Result:
-    """One iteration, from the results of all collecting so far and the record of the iteration before. Returns its record."""
+def run_iteration(
+    ctx: Context, index: int, held_out: DatasetManifest, collected: list[Result], previous: Result
+) -> Result:
+    """One iteration, from the results of all collecting so far and the record of the iteration before. Returns its
+    record.
+    """
     dataset = dataset_of(ctx, [digest for result in collected for digest in result["episodes"]], held_out)
     trained = train_simulator_step(ctx, index, dataset, previous.get("simulator"))
     simulator = trained["simulator"]
@@ -130,7 +138,13 @@ def run_iteration(ctx: Context, index: int, held_out: DatasetManifest, collected
     policy = train_policy_step(ctx, index, simulator, prompts, previous.get("policy"))
     rollout = rollout_step(ctx, index, policy["policy"])
     new = score_step(ctx, index, simulator, "new", rollout["episodes"], held_out, prompts)
-    walls = {"train simulator": trained, "score": fixed, "train policy": policy, "robots": rollout, "score new logs": new}
+    walls = {
+        "train simulator": trained,
+        "score": fixed,
+        "train policy": policy,
+        "robots": rollout,
+        "score new logs": new,
+    }
     return {
         "iteration": index,
         "real_return": rollout["real_return"],

@@ -22,7 +22,9 @@ class CollectionConfig(Contract):
 
 
 class CampaignConfig(Contract):
-    """Arguments of `bootstrap`. Budgets count steps and episodes, never seconds, so that equal arguments give equal digests."""
+    """Arguments of `bootstrap`. Budgets count steps and episodes, never seconds, so that equal arguments give equal
+    digests.
+    """
 
     robot: str
     fleet: int = Field(default=3, ge=1, le=64)

@@ -1,7 +1,7 @@
 """Collecting: what robots are asked to run, and waiting until their logs are in the catalog.
 
-A plan is a list of episodes with their starts, seeds and noise. Assigning is idempotent by (campaign, iteration, step, robot);
-robots fetch their assignment, run it and upload, and the API writes the rows. Nothing here talks to a robot.
+A plan is a list of episodes with their starts, seeds and noise. Assigning is idempotent by (campaign, iteration, step,
+robot); robots fetch their assignment, run it and upload, and the API writes the rows. Nothing here talks to a robot.
 """
 
 import time
@@ -24,13 +24,17 @@ Plan = dict[str, object]
 
 
 def anywhere(task: Task, spec: RobotSpec) -> dict[str, tuple[float, float]]:
-    """Start ranges that cover all angles, for logs that are to cover the state space: an operator sets the robot there."""
+    """Start ranges that cover all angles, for logs that are to cover the state space: an operator sets the robot
+    there.
+    """
     wide = {c.name: (-np.pi, np.pi) for c in spec.state_layout.channels if c.kind == "angle"}
     return {**task.start, **wide}
 
 
 def evaluation_plan(task: Task, config: CollectionConfig, seed: int, exploration_seed: int) -> Plan:
-    """Evaluation episodes from the starts that `seed` draws, then episodes of the policy with noise from other starts."""
+    """Evaluation episodes from the starts that `seed` draws, then episodes of the policy with noise from other
+    starts.
+    """
     episodes = [
         _episode(i, seed, "evaluation", start, task.horizon_s)
         for i, start in enumerate(evaluation_starts(task, config.evaluation_episodes, seed))
@@ -38,7 +42,8 @@ def evaluation_plan(task: Task, config: CollectionConfig, seed: int, exploration
     noise = {"std": config.exploration_noise, "time_constant_s": config.noise_time_constant_s}
     others = evaluation_starts(task, config.exploration_episodes, exploration_seed)
     episodes += [
-        _episode(len(episodes) + i, exploration_seed, "exploration", start, task.horizon_s, noise) for i, start in enumerate(others)
+        _episode(len(episodes) + i, exploration_seed, "exploration", start, task.horizon_s, noise)
+        for i, start in enumerate(others)
     ]
     return {"task": task.model_dump(mode="json"), "episodes": episodes}
 
@@ -52,20 +57,28 @@ def random_plan(task: Task, config: CollectionConfig, seed: int) -> Plan:
     }
 
 
-def excitation_plan(task: Task, spec: RobotSpec, config: CollectionConfig, seed: int, *, episodes: int, wide: bool) -> Plan:
+def excitation_plan(
+    task: Task, spec: RobotSpec, config: CollectionConfig, seed: int, *, episodes: int, wide: bool
+) -> Plan:
     """Band-limited noise as command, from the task's starts or (with `wide`) from anywhere."""
     ranges = task.model_copy(update={"start": anywhere(task, spec)}) if wide else task
     noise = {"std": config.excitation_noise, "time_constant_s": config.noise_time_constant_s}
     return {
         "task": task.model_dump(mode="json"),
         "episodes": [
-            _episode(i, seed, "excitation", start, task.horizon_s, noise) for i, start in enumerate(evaluation_starts(ranges, episodes, seed))
+            _episode(i, seed, "excitation", start, task.horizon_s, noise)
+            for i, start in enumerate(evaluation_starts(ranges, episodes, seed))
         ],
     }
 
 
 def _episode(
-    index: int, seed: int, purpose: str, start: dict[str, float], duration_s: float, noise: dict[str, float] | None = None
+    index: int,
+    seed: int,
+    purpose: str,
+    start: dict[str, float],
+    duration_s: float,
+    noise: dict[str, float] | None = None,
 ) -> dict[str, object]:
     plan: dict[str, object] = {
         "index": index,
@@ -78,7 +91,14 @@ def _episode(
 
 
 def collect(
-    engine: Engine, *, campaign: str, iteration: int, name: str, plans: dict[str, Plan], policy: str | None, progress: Progress
+    engine: Engine,
+    *,
+    campaign: str,
+    iteration: int,
+    name: str,
+    plans: dict[str, Plan],
+    policy: str | None,
+    progress: Progress,
 ) -> list[EpisodeRow]:
     """Assigns `plans` (robot -> plan) and returns the episodes when all are in, ordered by robot and index.
 
@@ -97,11 +117,13 @@ def collect(
 def brought_home(engine: Engine, assignment: int) -> list[EpisodeRow]:
     """The episodes of a finished assignment, in the order of its plan.
 
-    They are found by the digests of the logs: a stand-in that runs the same plan again writes the same bytes, which are stored
-    once. Raises DataError when a log was quarantined, so that it holds no episode.
+    They are found by the digests of the logs: a stand-in that runs the same plan again writes the same bytes, which are
+    stored once. Raises DataError when a log was quarantined, so that it holds no episode.
     """
     row = engine.catalog.assignments.get(assignment)
-    found = {episode.raw_sha256: episode for episode in engine.catalog.episodes.find(robots=[row.robot], raw_logs=row.logs)}
+    found = {
+        episode.raw_sha256: episode for episode in engine.catalog.episodes.find(robots=[row.robot], raw_logs=row.logs)
+    }
     for log in row.logs:
         if log not in found:
             raise DataError(

@@ -12,9 +12,15 @@ from storage.contracts.errors import InputError
 
 
 def build_dataset(
-    name: str, rows: Sequence[EpisodeRow], spec_digest: str, *, channel_std: dict[str, float], split: Split | None = None
+    name: str,
+    rows: Sequence[EpisodeRow],
+    spec_digest: str,
+    *,
+    channel_std: dict[str, float],
+    split: Split | None = None,
 ) -> DatasetManifest:
-    """A manifest of `rows`. With `split` all are in it; else each recording's own hash decides (its row's split, if it has one).
+    """A manifest of `rows`. With `split` all are in it; else each recording's own hash decides (its row's split, if it
+    has one).
 
     Raises InputError when there is no episode.
     """

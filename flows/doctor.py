@@ -34,23 +34,37 @@ def examine() -> list[Finding]:
 
 def _python() -> Finding:
     found = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding("Python", found, sys.version_info >= (3, 11), "Install Python 3.11 or newer and run 'make setup' again.")
+    return Finding(
+        "Python", found, sys.version_info >= (3, 11), "Install Python 3.11 or newer and run 'make setup' again."
+    )
 
 
 def _packages() -> Finding:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    return Finding("packages", f"missing: {', '.join(missing)}" if missing else "all there", not missing, "Run 'make setup'.")
+    return Finding(
+        "packages", f"missing: {', '.join(missing)}" if missing else "all there", not missing, "Run 'make setup'."
+    )
 
 
 def _standins() -> Finding:
     there = importlib.util.find_spec("mujoco") is not None
-    return Finding("stand-in robots", "available" if there else "no physics engine", there, "pip install 'sim2real-engine[standins]'")
+    return Finding(
+        "stand-in robots",
+        "available" if there else "no physics engine",
+        there,
+        "pip install 'sim2real-engine[standins]'",
+    )
 
 
 def _disk(home: Home) -> Finding:
     place = next(p for p in (home.path, *home.path.parents) if p.exists())
     free = shutil.disk_usage(place).free / 1e9
-    return Finding("disk", f"{free:.1f} GB free at {place}", free > _MIN_FREE_GB, "Free some space, or set SIM2REAL_HOME to a larger disk.")
+    return Finding(
+        "disk",
+        f"{free:.1f} GB free at {place}",
+        free > _MIN_FREE_GB,
+        "Free some space, or set SIM2REAL_HOME to a larger disk.",
+    )
 
 
 def _shell() -> Finding:

@@ -1,7 +1,7 @@
 """An open engine: the catalog, the object store and the addresses of the servers, for the length of a command.
 
-Embedded servers are started when none is up and stop after the last command unless `sim2real up` pinned them. This module
-opens things; it computes nothing.
+Embedded servers are started when none is up and stop after the last command unless `sim2real up` pinned them. This
+module opens things; it computes nothing.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,9 @@ class Engine:
 
 @contextmanager
 def open_engine(settings: Settings, needs: frozenset[Need]) -> Iterator[Engine]:
-    """Opens the engine with the servers in `needs`. Raises UnavailableError that names the server that did not come up."""
+    """Opens the engine with the servers in `needs`. Raises UnavailableError that names the server that did not come
+    up.
+    """
     home = Home(settings.home)
     with Stack(home) as stack:
         with reporting("start the servers") as progress:

@@ -1,4 +1,6 @@
-"""The robots of a campaign: stand-ins that the engine starts as processes, or robots of yours that report by themselves."""
+"""The robots of a campaign: stand-ins that the engine starts as processes, or robots of yours that report by
+themselves.
+"""
 
 from dataclasses import dataclass
 
@@ -41,7 +43,9 @@ def find_fleet(engine: Engine, robot: str, size: int) -> Fleet:
     rows = engine.catalog.robots.list(spec_name=robot)
     if not rows:
         known = {row.spec.name for row in engine.catalog.robots.list()} | set(STANDINS)
-        raise UnknownName("robot", robot, known, remedy="Import its logs with 'sim2real import', or add it with 'sim2real robot new'.")
+        raise UnknownName(
+            "robot", robot, known, remedy="Import its logs with 'sim2real import', or add it with 'sim2real robot new'."
+        )
     tasks = engine.catalog.artefacts.list("task", name=robot)
     if not tasks:
         raise InputError(

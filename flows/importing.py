@@ -20,11 +20,15 @@ from flows.services import api_secret
 FileResult = dict[str, Any]
 
 
-def import_paths(engine: Engine, paths: Sequence[Path], mapping: Path | None, robot: str | None, *, notes: str) -> list[FileResult]:
+def import_paths(
+    engine: Engine, paths: Sequence[Path], mapping: Path | None, robot: str | None, *, notes: str
+) -> list[FileResult]:
     """Takes in every log under `paths`; one result a file. Raises InputError when the mapping fits none of them."""
     loaded = load_mapping(mapping) if mapping is not None else None
     with reporting("import") as progress:
-        results = import_tree(paths, loaded, store=engine.store, catalog=engine.catalog, robot=robot, notes=notes, progress=progress)
+        results = import_tree(
+            paths, loaded, store=engine.store, catalog=engine.catalog, robot=robot, notes=notes, progress=progress
+        )
     return [_plain(result) for result in results]
 
 
@@ -42,8 +46,6 @@ def _plain(result: IngestResult) -> FileResult:
         "gaps": result.gaps,
         "known": result.known,
     }
-
-
 
 
 def upload_paths(engine: Engine, paths: Sequence[Path], robot: str, mapping: Path | None) -> list[FileResult]:
@@ -83,7 +85,9 @@ def _upload(engine: Engine, uploader: Uploader, path: Path, mapping_sha256: str 
     return found | {"robot": receipt.robot, "duration_s": round(sum(row.duration_s for row in rows), 6)}
 
 
-def _row(path: str, sha256: str, state: str, code: str, detail: str, remedy: str, episodes: Sequence[str]) -> FileResult:
+def _row(
+    path: str, sha256: str, state: str, code: str, detail: str, remedy: str, episodes: Sequence[str]
+) -> FileResult:
     return {
         "path": path, "robot": "", "state": state, "code": code, "reason": f"{code}: {detail}" if code else "", "remedy": remedy,
         "sha256": sha256, "episodes": list(episodes), "duration_s": 0.0,

@@ -1,4 +1,5 @@
-"""One iteration of a campaign, step by step: retrain the simulator, score it, train a policy in it, run it on the robots.
+"""One iteration of a campaign, step by step: retrain the simulator, score it, train a policy in it, run it on the
+robots.
 
     dataset k ── train simulator k ── score on the fixed held-out set
                         └── train policy k ── robots run it ── score on the new logs, before training on them
@@ -26,8 +27,8 @@ from flows.data import build_dataset
 from flows.engine import Engine
 from flows.fleet import Fleet
 from flows.progress import reporting
-from flows.statistics import episode_return, return_statistics
 from flows.show import Show
+from flows.statistics import episode_return, return_statistics
 from flows.steps import Result, Step, effect_step, pure_step, run_once
 from policy.workers import train_population
 from simulator.prompt import Prompt
@@ -89,15 +90,27 @@ def train_simulator_step(ctx: Context, iteration: int, dataset: DatasetManifest,
                 name=ctx.config.robot,
                 progress=progress,
             )
-        return {"simulator": store_simulator(ctx.engine, manifest, files, parents=[dataset.digest, *([parent] if parent else [])])}
+        return {
+            "simulator": store_simulator(
+                ctx.engine, manifest, files, parents=[dataset.digest, *([parent] if parent else [])]
+            )
+        }
 
     return ctx.run(step, body)
 
 
 def score_step(
-    ctx: Context, iteration: int, simulator: str, name: str, episodes: Sequence[str], scales: DatasetManifest, prompts: Prompts
+    ctx: Context,
+    iteration: int,
+    simulator: str,
+    name: str,
+    episodes: Sequence[str],
+    scales: DatasetManifest,
+    prompts: Prompts,
 ) -> Result:
-    """Scores the simulator, grounded in each robot by `prompts`. Result: {"scorecard": digest, "error", "hold_last", "windows"}."""
+    """Scores the simulator, grounded in each robot by `prompts`. Result: {"scorecard": digest, "error", "hold_last",
+    "windows"}.
+    """
     prompted = [digest for robot in sorted(prompts) for digest in prompts[robot]]
     step = pure_step(
         f"score-{name}", 1, config={"horizons_s": HORIZONS_S, "std": scales.channel_std}, seed=0,
@@ -129,7 +142,9 @@ def headline(card: Scorecard, horizons_s: Sequence[float] = HORIZONS_S) -> Resul
 
 
 def train_policy_step(ctx: Context, iteration: int, simulator: str, prompts: Prompts, parent: str | None) -> Result:
-    """Result: {"policy": digest of the manifest, "sim_return": ReturnStatistics}. `prompts` is robot -> episode digests."""
+    """Result: {"policy": digest of the manifest, "sim_return": ReturnStatistics}. `prompts` is robot -> episode
+    digests.
+    """
     seed = ctx.config.seed * 101 + iteration
     inputs = [simulator, parent or "", *(digest for robot in sorted(prompts) for digest in prompts[robot])]
     step = pure_step(
@@ -152,7 +167,9 @@ def train_policy_step(ctx: Context, iteration: int, simulator: str, prompts: Pro
                 warm_start=load_policy_weights(ctx.engine, parent) if parent else None,
                 progress=progress,
             )
-        store_policy(ctx.engine, trained.manifest, [trained.onnx, trained.weights], [simulator, *([parent] if parent else [])])
+        store_policy(
+            ctx.engine, trained.manifest, [trained.onnx, trained.weights], [simulator, *([parent] if parent else [])]
+        )
         return {
             "policy": trained.manifest.digest,
             "sim_return": trained.simulated.model_dump(mode="json"),
@@ -163,12 +180,18 @@ def train_policy_step(ctx: Context, iteration: int, simulator: str, prompts: Pro
 
 
 def rollout_step(ctx: Context, iteration: int, policy: str) -> Result:
-    """The robots run the policy. Result: {"episodes": digests, "evaluation": digests, "real_return", "real_seconds"}."""
+    """The robots run the policy. Result: {"episodes": digests, "evaluation": digests, "real_return",
+    "real_seconds"}.
+    """
     step = effect_step("rollout", 1, campaign=ctx.campaign, iteration=iteration)
 
     def body() -> Result:
-        plan = evaluation_plan(ctx.fleet.task, ctx.config.collection, ctx.fleet.evaluation_seed, ctx.config.seed * 7919 + iteration)
-        return collect_with(ctx, iteration, "rollout", dict.fromkeys(ctx.robots, plan), policy, f"iteration {iteration}: robots run it")
+        plan = evaluation_plan(
+            ctx.fleet.task, ctx.config.collection, ctx.fleet.evaluation_seed, ctx.config.seed * 7919 + iteration
+        )
+        return collect_with(
+            ctx, iteration, "rollout", dict.fromkeys(ctx.robots, plan), policy, f"iteration {iteration}: robots run it"
+        )
 
     return ctx.run(step, body)
 
@@ -179,7 +202,13 @@ def collect_with(
     """Collects and summarises: every log's digest, and the returns of evaluation (or random) episodes."""
     with reporting(title) as progress:
         rows = collect(
-            ctx.engine, campaign=ctx.campaign, iteration=iteration, name=name, plans=plans, policy=policy, progress=progress
+            ctx.engine,
+            campaign=ctx.campaign,
+            iteration=iteration,
+            name=name,
+            plans=plans,
+            policy=policy,
+            progress=progress,
         )
     evaluated = [row for row in rows if row.tags.get("purpose") in ("evaluation", "random")]
     returns: dict[str, list[float]] = {}

@@ -1,7 +1,7 @@
 """The flows that Prefect schedules and shows. Prefect is not the truth: a run that it lost is found in the catalog.
 
-`PREFECT_API_URL` must point at a real server before this module is imported (flows.engine does that); the ephemeral server
-loses task runs.
+`PREFECT_API_URL` must point at a real server before this module is imported (flows.engine does that); the ephemeral
+server loses task runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,7 +45,11 @@ def _run_name(step: Step) -> str:
 
 @flow(name="bootstrap", persist_result=False, validate_parameters=False)
 def bootstrap(
-    config: CampaignConfig, iterations: int, new: bool = False, more: int | None = None, listener: Listener | None = None
+    config: CampaignConfig,
+    iterations: int,
+    new: bool = False,
+    more: int | None = None,
+    listener: Listener | None = None,
 ) -> Result:
     """Runs or resumes the campaign of these arguments and returns its result."""
     with current_engine() as engine:

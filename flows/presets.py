@@ -1,4 +1,6 @@
-"""Named settings. Values were chosen on seeds and robots that no reported figure uses; tests/benchmarks/LOG.md has the trials."""
+"""Named settings. Values were chosen on seeds and robots that no reported figure uses; tests/benchmarks/LOG.md has the
+trials.
+"""
 
 from typing import Literal
 
@@ -10,8 +12,8 @@ Preset = Literal["standard", "quick"]
 
 
 def campaign_config(robot: str, *, fleet: int, seed: int, preset: Preset = "standard") -> CampaignConfig:
-    """`standard`: an iteration of a small robot takes about two minutes on two cores. `quick` learns nothing worth having;
-    it walks through every step of the loop within a minute, to see that an installation works.
+    """`standard`: an iteration of a small robot takes about two minutes on two cores. `quick` learns nothing worth
+    having; it walks through every step of the loop within a minute, to see that an installation works.
     """
     if preset == "quick":
         return CampaignConfig(

@@ -28,7 +28,9 @@ RetrainResult = dict[str, Any]
 
 
 def episodes_of(catalog: Catalog, robot: str) -> list[EpisodeRow]:
-    """All episodes of a specification name or of one serial, made by the mappings in force. Raises UnknownName with the robots there are."""
+    """All episodes of a specification name or of one serial, made by the mappings in force. Raises UnknownName with the
+    robots there are.
+    """
     rows = current(catalog, catalog.episodes.find(spec_name=robot) or catalog.episodes.find(robots=[robot]))
     if not rows:
         known = {r.serial for r in catalog.robots.list()} | {r.spec.name for r in catalog.robots.list()}
@@ -55,11 +57,17 @@ def dataset_of_robot(engine: Engine, robot: str) -> DatasetManifest:
     return manifest
 
 
-def retrain_and_score(engine: Engine, robot: str, *, seed: int, show: Show, updates: int | None = None) -> RetrainResult:
-    """Trains on the training split, scores on the test split. A finished pair of equal arguments is found, not repeated."""
+def retrain_and_score(
+    engine: Engine, robot: str, *, seed: int, show: Show, updates: int | None = None
+) -> RetrainResult:
+    """Trains on the training split, scores on the test split. A finished pair of equal arguments is found, not
+    repeated.
+    """
     dataset = dataset_of_robot(engine, robot)
     config = simulator_config(seed=seed, updates=updates)
-    step = pure_step("train-simulator", 1, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""])
+    step = pure_step(
+        "train-simulator", 1, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""]
+    )
 
     def body() -> Result:
         with reporting(f"train a simulator of {robot} on {len(dataset.of('train'))} episodes") as progress:
@@ -77,7 +85,9 @@ def retrain_and_score(engine: Engine, robot: str, *, seed: int, show: Show, upda
         return {"simulator": store_simulator(engine, manifest, files, parents=[dataset.digest])}
 
     trained = show.step(step, lambda: run_once(engine.catalog, step, body))
-    return score_robot(engine, robot, trained["simulator"], HORIZONS_S) | {"train_wall_seconds": trained["wall_seconds"]}
+    return score_robot(engine, robot, trained["simulator"], HORIZONS_S) | {
+        "train_wall_seconds": trained["wall_seconds"]
+    }
 
 
 def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: Sequence[float]) -> RetrainResult:
@@ -86,7 +96,9 @@ def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: S
     row = engine.catalog.artefacts.resolve(simulator or _latest(engine.catalog, robot), "simulator")
     held_out = dataset.of("test")
     inputs = [row.digest, dataset.digest]
-    step = pure_step("score-held-out", 1, config={"horizons_s": list(horizons_s), "std": dataset.channel_std}, seed=0, inputs=inputs)
+    step = pure_step(
+        "score-held-out", 1, config={"horizons_s": list(horizons_s), "std": dataset.channel_std}, seed=0, inputs=inputs
+    )
 
     def body() -> Result:
         with reporting(f"score on {len(held_out)} held-out episodes"):
@@ -127,7 +139,9 @@ def prompts_of(engine: Engine, dataset: DatasetManifest) -> dict[str, tuple[Epis
 
 def by_channel(card: Scorecard, horizons_s: Sequence[float]) -> dict[str, dict[str, dict[str, Any]]]:
     """Channel -> horizon -> error and hold-last (in standard deviations), RMSE with its unit, and windows."""
-    names = dict.fromkeys(f.channel for f in card.figures if f.channel is not None and f.name == "nrmse" and f.robot is None)
+    names = dict.fromkeys(
+        f.channel for f in card.figures if f.channel is not None and f.name == "nrmse" and f.robot is None
+    )
     return {name: {str(h): _figures(card, name, h) for h in horizons_s} for name in names if name is not None}
 
 
@@ -145,7 +159,9 @@ def _figures(card: Scorecard, channel: str, horizon_s: float) -> dict[str, Any]:
 def _latest(catalog: Catalog, robot: str) -> str:
     rows = catalog.artefacts.list("simulator", name=robot)
     if not rows:
-        raise InputError(f"robot '{robot}' has no simulator yet", remedy=f"Train one: sim2real simulator train --robot {robot}")
+        raise InputError(
+            f"robot '{robot}' has no simulator yet", remedy=f"Train one: sim2real simulator train --robot {robot}"
+        )
     return rows[-1].digest
 
 
@@ -159,7 +175,21 @@ def read_leaderboard(catalog: Catalog, robot: str) -> list[dict[str, Any]]:
         sim = catalog.artefacts.get(card.simulator)
         horizons = sorted({f.horizon_s for f in card.figures if f.horizon_s is not None})
         summary = headline(card, horizons)
-        found.append({"name": f"{sim.name}@{sim.number}", "simulator": sim.digest, "measured_on": card.measured_on, "order": order, **summary})
+        found.append(
+            {
+                "name": f"{sim.name}@{sim.number}",
+                "simulator": sim.digest,
+                "measured_on": card.measured_on,
+                "order": order,
+                **summary,
+            }
+        )
     latest = {row["measured_on"]: row["order"] for row in found}
     best = {(row["simulator"], row["measured_on"]): row for row in found}.values()
-    return sorted(best, key=lambda row: (-latest[row["measured_on"]], next(iter(reversed(list(row["error"].values())))) or float("inf")))
+    return sorted(
+        best,
+        key=lambda row: (
+            -latest[row["measured_on"]],
+            next(iter(reversed(list(row["error"].values())))) or float("inf"),
+        ),
+    )

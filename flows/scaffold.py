@@ -24,7 +24,10 @@ def write_scaffold(name: str, folder: Path) -> list[Path]:
     existing = [str(folder / f) for f in _FILES if (folder / f).exists()]
     if existing:
         raise InputError(f"already there: {', '.join(existing)}", remedy="Choose another folder with --folder.")
-    texts = {f: files("flows.templates").joinpath(t).read_text(encoding="utf-8").replace("@NAME@", name) for f, t in _FILES.items()}
+    texts = {
+        f: files("flows.templates").joinpath(t).read_text(encoding="utf-8").replace("@NAME@", name)
+        for f, t in _FILES.items()
+    }
     _model(RobotSpec, texts["spec.yaml"], "spec.yaml")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -44,7 +47,12 @@ def add_robots(engine: Engine, folder: Path, serials: list[str]) -> dict[str, An
         engine.catalog.artefacts.add("task", task.digest, task.to_json(), name=spec.name)
     for serial in serials:
         engine.catalog.robots.register(serial, spec, kind="robot")
-    return {"spec": spec.name, "robots": serials, "task": task.name if task else None, "start": [_start_line(engine, s) for s in serials]}
+    return {
+        "spec": spec.name,
+        "robots": serials,
+        "task": task.name if task else None,
+        "start": [_start_line(engine, s) for s in serials],
+    }
 
 
 def _start_line(engine: Engine, serial: str) -> str:
@@ -59,7 +67,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", remedy="'sim2real robot new NAME' writes the files to start from.") from error
+        raise InputError(
+            f"cannot read {path}: {error.strerror}", remedy="'sim2real robot new NAME' writes the files to start from."
+        ) from error
 
 
 def _model(model: type[M], text: str, where: str) -> M:

@@ -1,7 +1,8 @@
-"""The embedded servers of an installation: S3, Prefect, Ray, the ingest API and stand-in robots, as service specifications.
+"""The embedded servers of an installation: S3, Prefect, Ray, the ingest API and stand-in robots, as service
+specifications.
 
-Only this module knows which servers there are; `storage.embedded` runs whatever it is given. Secrets stand in files that only
-their owner may read, and are passed by path.
+Only this module knows which servers there are; `storage.embedded` runs whatever it is given. Secrets stand in files
+that only their owner may read, and are passed by path.
 """
 
 import json
@@ -67,7 +68,9 @@ def robot_service(home: Home, standin: StandIn, serial: str, api_url: str) -> Se
     state = home.path / "robots" / serial
     state.mkdir(parents=True, exist_ok=True)
     return ServiceSpec(
-        name=f"robot-{serial}", argv=tuple(standin.argv(serial, api=api_url, token_file=token, state=state)), stop_timeout_s=3.0
+        name=f"robot-{serial}",
+        argv=tuple(standin.argv(serial, api=api_url, token_file=token, state=state)),
+        stop_timeout_s=3.0,
     )
 
 

@@ -1,7 +1,7 @@
 """Where the engine's servers are: embedded under the home, or yours by `SIM2REAL_*` variables.
 
-A server whose variable is unset is embedded. Variables of other programs (`AWS_*`, `PREFECT_*`, `RAY_ADDRESS`, proxies) are
-never read here: they configure those programs, not this engine.
+A server whose variable is unset is embedded. Variables of other programs (`AWS_*`, `PREFECT_*`, `RAY_ADDRESS`, proxies)
+are never read here: they configure those programs, not this engine.
 """
 
 from pathlib import Path

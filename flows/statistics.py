@@ -1,7 +1,7 @@
 """Returns of real and simulated episodes, with intervals by bootstrap over robots.
 
-Two robots say less about a fleet than sixteen episodes of one: robots are resampled, not episodes. With a single robot the
-episodes are resampled and the interval speaks of that robot alone.
+Two robots say less about a fleet than sixteen episodes of one: robots are resampled, not episodes. With a single robot
+the episodes are resampled and the interval speaks of that robot alone.
 """
 
 from collections.abc import Mapping, Sequence

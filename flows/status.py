@@ -23,7 +23,10 @@ def open_catalog() -> Iterator[Catalog]:
     settings = Settings()
     home = Home(settings.home)
     if settings.catalog_url is None and not has_catalog(home):
-        raise InputError(f"there is no catalog at {home.path}", remedy="Run 'sim2real demo' or 'sim2real import' first, or set SIM2REAL_HOME.")
+        raise InputError(
+            f"there is no catalog at {home.path}",
+            remedy="Run 'sim2real demo' or 'sim2real import' first, or set SIM2REAL_HOME.",
+        )
     catalog = Catalog.open(settings.catalog_url or home.catalog_url)
     try:
         yield catalog
@@ -39,13 +42,24 @@ def read_status() -> dict[str, Any]:
     if settings.catalog_url is not None or has_catalog(home):
         with open_catalog() as catalog:
             campaigns = [_campaign(catalog, row) for row in catalog.campaigns.list()]
-    return {"home": str(home.path), "services": [_service(name, s) for name, s in Stack(home).status().services.items()], "campaigns": campaigns}
+    return {
+        "home": str(home.path),
+        "services": [_service(name, s) for name, s in Stack(home).status().services.items()],
+        "campaigns": campaigns,
+    }
 
 
 def _campaign(catalog: Catalog, row: Any) -> dict[str, Any]:
     done = catalog.iterations.list(row.id)
     last = done[-1].values["real_return"]["mean"] if done else None
-    return {"name": row.id, "robot": row.arguments["config"]["robot"], "state": row.state, "iterations": row.iterations, "done": len(done), "real_return": last}
+    return {
+        "name": row.id,
+        "robot": row.arguments["config"]["robot"],
+        "state": row.state,
+        "iterations": row.iterations,
+        "done": len(done),
+        "real_return": last,
+    }
 
 
 def read_fleet(catalog: Catalog, spec_name: str | None) -> list[dict[str, Any]]:

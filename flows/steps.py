@@ -1,9 +1,9 @@
 """Steps: the unit that runs once. A step has a key; its result is a small JSON object in the catalog.
 
-Pure steps are keyed by what they compute (name, version, configuration, seed, input digests), so that any campaign that needs
-the same thing finds it. Steps with effects are keyed by (campaign, iteration, name). A step whose process was killed is
-claimed again by the next one and goes on from its own checkpoint. Prefect shows steps; it does not decide whether they ran.
-"""
+Pure steps are keyed by what they compute (name, version, configuration, seed, input digests), so that any campaign that
+needs the same thing finds it. Steps with effects are keyed by (campaign, iteration, name). A step whose process was
+killed is claimed again by the next one and goes on from its own checkpoint. Prefect shows steps; it does not decide
+whether they ran."""
 
 import threading
 import time
@@ -35,7 +35,14 @@ class Step:
 
 
 def pure_step(
-    name: str, version: int, *, config: Any, seed: int, inputs: list[str], campaign: str | None = None, iteration: int | None = None
+    name: str,
+    version: int,
+    *,
+    config: Any,
+    seed: int,
+    inputs: list[str],
+    campaign: str | None = None,
+    iteration: int | None = None,
 ) -> Step:
     key = digest_of({"step": name, "version": version, "config": config, "seed": seed, "inputs": inputs})
     return Step(name, version, f"{name}:{key}", campaign, iteration)

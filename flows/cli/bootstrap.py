@@ -22,9 +22,15 @@ def bootstrap(
     iterations: Annotated[int, typer.Option(min=1, max=1000, help="How many iterations the campaign has.")] = 3,
     fleet: Annotated[int, typer.Option(min=1, max=64, help="How many robots take part.")] = 3,
     seed: Annotated[int, typer.Option(help="Equal arguments and seed give equal digests.")] = 0,
-    new: Annotated[bool, typer.Option("--new", help="Start another campaign although one of these arguments is finished.")] = False,
-    more: Annotated[int | None, typer.Option(min=1, help="Extend the finished campaign of these arguments by so many.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Tiny budgets: walks through every step, learns nothing.")] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start another campaign although one of these arguments is finished.")
+    ] = False,
+    more: Annotated[
+        int | None, typer.Option(min=1, help="Extend the finished campaign of these arguments by so many.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tiny budgets: walks through every step, learns nothing.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the self-contained HTML report here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, last.")] = False,
 ) -> None:
@@ -42,12 +48,22 @@ def demo(
     report: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report.html"),
 ) -> None:
     """A new campaign on three simulated stand-in cart-poles, its table and its report."""
-    console.print("Three stand-in cart-poles with hidden physics learn to swing up. The stand-ins are simulated; they stand for reality.")
+    console.print(
+        "Three stand-in cart-poles with hidden physics learn to swing up. The stand-ins are simulated; they stand for reality."
+    )
     run("cartpole", iterations, fleet=3, seed=0, new=True, more=None, report=report, stay=True)
 
 
 def run(
-    robot: str, iterations: int, *, fleet: int, seed: int, new: bool, more: int | None, report: Path | None, quick: bool = False,
+    robot: str,
+    iterations: int,
+    *,
+    fleet: int,
+    seed: int,
+    new: bool,
+    more: int | None,
+    report: Path | None,
+    quick: bool = False,
     stay: bool = False,
 ) -> Result:
     """Runs the campaign with progress, prints the compounding table, and writes the report."""
@@ -84,5 +100,7 @@ def _announce(record: Result) -> None:
 
 
 def _hold_open(prefect_url: str, report: Path | None) -> None:
-    console.print(f"Open these; Enter stops.\n  report   {report.resolve().as_uri() if report else '-'}\n  Prefect  {prefect_url}")
+    console.print(
+        f"Open these; Enter stops.\n  report   {report.resolve().as_uri() if report else '-'}\n  Prefect  {prefect_url}"
+    )
     input()

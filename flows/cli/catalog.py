@@ -16,7 +16,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def fleet(
-    robot: Annotated[str | None, typer.Option(help="Only robots whose specification has this name.")] = None, json: Json = False
+    robot: Annotated[str | None, typer.Option(help="Only robots whose specification has this name.")] = None,
+    json: Json = False,
 ) -> None:
     """The robots: their logs, seconds recorded, and what they are assigned."""
     from flows.status import open_catalog, read_fleet
@@ -27,20 +28,39 @@ def fleet(
         print_json({"robots": rows})
         return
     columns = ["robot", "specification", "kind", "logs", "seconds", "quarantined", "assignment"]
-    cells = [[row["serial"], row["spec"], row["kind"], row["logs"], f"{row['seconds']:.1f}", row["quarantined"], row["assignment"]] for row in rows]
-    out.print(table("", columns, cells, right=[3, 4, 5]) if rows else "no robots yet; 'sim2real import' or 'sim2real demo' brings some")
+    cells = [
+        [
+            row["serial"],
+            row["spec"],
+            row["kind"],
+            row["logs"],
+            f"{row['seconds']:.1f}",
+            row["quarantined"],
+            row["assignment"],
+        ]
+        for row in rows
+    ]
+    out.print(
+        table("", columns, cells, right=[3, 4, 5])
+        if rows
+        else "no robots yet; 'sim2real import' or 'sim2real demo' brings some"
+    )
 
 
 def lineage(
     artefact: Annotated[str, typer.Argument(help="Digest, at least 8 digits of one, or name@number (or name@latest).")],
-    kind: Annotated[str | None, typer.Option(help="simulator, policy, dataset ..., where a name stands for several.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="simulator, policy, dataset ..., where a name stands for several.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """What an artefact was made from, and what was made from it."""
     from flows.status import open_catalog
 
     with open_catalog() as catalog:
-        found = catalog.artefacts.lineage(catalog.artefacts.resolve(artefact, kind or _only_kind(catalog, artefact)).digest)
+        found = catalog.artefacts.lineage(
+            catalog.artefacts.resolve(artefact, kind or _only_kind(catalog, artefact)).digest
+        )
     if json:
         print_json(asdict(found))
         return

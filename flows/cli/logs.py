@@ -18,9 +18,13 @@ def add_to(app: typer.Typer) -> None:
 def import_logs(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders of logs: Parquet, CSV, MCAP.")],
     mapping: Annotated[Path | None, typer.Option("--map", help="The mapping from columns to channels (YAML).")] = None,
-    propose: Annotated[bool, typer.Option("--propose", help="Draft a mapping from the first file and plot its channels.")] = False,
+    propose: Annotated[
+        bool, typer.Option("--propose", help="Draft a mapping from the first file and plot its channels.")
+    ] = False,
     robot: Annotated[str | None, typer.Option(help="Serial name of the robot, if the mapping does not say.")] = None,
-    notes: Annotated[str, typer.Option(help="What an operator knows: kept with the logs, a prompt for the simulator.")] = "",
+    notes: Annotated[
+        str, typer.Option(help="What an operator knows: kept with the logs, a prompt for the simulator.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Turn logs into episodes through a mapping; or, with --propose, draft the mapping."""
@@ -40,7 +44,9 @@ def import_logs(
 def upload(
     paths: Annotated[list[Path], typer.Argument(help="Log files or folders.")],
     robot: Annotated[str, typer.Option(help="Serial name of the robot that recorded them.")],
-    mapping: Annotated[Path | None, typer.Option("--map", help="The mapping, for files that do not describe themselves.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option("--map", help="The mapping, for files that do not describe themselves.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Send logs through the upload protocol, as a robot does: hashed, in parts, verified by the server."""
@@ -64,7 +70,9 @@ def _propose(path: Path, json: bool) -> None:
     if json:
         print_json({"mapping": str(target), "plot": str(plot)})
     else:
-        console.print(f"drafted {target} and plotted {plot}; look at both, then: sim2real import PATH... --map {target}")
+        console.print(
+            f"drafted {target} and plotted {plot}; look at both, then: sim2real import PATH... --map {target}"
+        )
 
 
 def _print_results(results: list[dict[str, Any]], json: bool) -> None:
@@ -73,9 +81,12 @@ def _print_results(results: list[dict[str, Any]], json: bool) -> None:
         print_json({"files": results, "quarantined": len(bad)})
     else:
         cells = [
-            [r["path"], r["robot"] or "", r["state"], len(r["episodes"]), f"{r['duration_s']:.1f}", r["reason"] or ""] for r in results
+            [r["path"], r["robot"] or "", r["state"], len(r["episodes"]), f"{r['duration_s']:.1f}", r["reason"] or ""]
+            for r in results
         ]
         out.print(table("", ["file", "robot", "state", "episodes", "seconds", "reason"], cells, right=[3, 4]))
-        console.print(f"{len(results) - len(bad)} of {len(results)} files in; {len(bad)} quarantined (kept, with the reason) or refused")
+        console.print(
+            f"{len(results) - len(bad)} of {len(results)} files in; {len(bad)} quarantined (kept, with the reason) or refused"
+        )
     if bad:
         raise typer.Exit(3)

@@ -1,4 +1,6 @@
-"""The command `sim2real`. This file names the commands; each group has a module, and heavy imports stand in command bodies."""
+"""The command `sim2real`. This file names the commands; each group has a module, and heavy imports stand in command
+bodies.
+"""
 
 import os
 import sys
@@ -36,9 +38,12 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def options(
     home: Annotated[
-        str | None, typer.Option(envvar="SIM2REAL_HOME", help="Where this installation keeps its state.", show_envvar=True)
+        str | None,
+        typer.Option(envvar="SIM2REAL_HOME", help="Where this installation keeps its state.", show_envvar=True),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     if home:
         os.environ["SIM2REAL_HOME"] = home
@@ -51,7 +56,9 @@ def main() -> None:
     except Sim2RealError as error:
         if "--json" in sys.argv:
             kind = type(error).__name__
-            print_json({"error": {"kind": kind, "message": str(error), "remedy": error.remedy, "exit_code": error.exit_code}})
+            print_json(
+                {"error": {"kind": kind, "message": str(error), "remedy": error.remedy, "exit_code": error.exit_code}}
+            )
         print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

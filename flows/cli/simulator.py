@@ -16,7 +16,9 @@ Horizons = Annotated[str, typer.Option(help="Seconds, separated by commas.")]
 @app.command()
 def train(
     robot: Robot,
-    updates: Annotated[int | None, typer.Option(min=1, help="Gradient updates; default: enough for an hour of logs.")] = None,
+    updates: Annotated[
+        int | None, typer.Option(min=1, help="Gradient updates; default: enough for an hour of logs.")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     json: Json = False,
 ) -> None:
@@ -64,7 +66,13 @@ def leaderboard(robot: Robot, json: Json = False) -> None:
         return
     horizons = sorted({h for row in rows for h in row["error"]}, key=float)
     cells = [
-        [i + 1, row["name"], *(f"{row['error'].get(h, float('nan')):.3f}" for h in horizons), max(row["windows"].values(), default=0), row["measured_on"][:8]]
+        [
+            i + 1,
+            row["name"],
+            *(f"{row['error'].get(h, float('nan')):.3f}" for h in horizons),
+            max(row["windows"].values(), default=0),
+            row["measured_on"][:8],
+        ]
         for i, row in enumerate(rows)
     ]
     columns = ["", "simulator", *(f"error at {h} s" for h in horizons), "windows", "measured on"]
@@ -77,7 +85,9 @@ def report(
     simulator: Annotated[str | None, typer.Option(help="Digest or name@version; default: the robot's latest.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o")] = Path("report.html"),
 ) -> None:
-    """One self-contained page: measured against predicted trajectories with their uncertainty, errors by horizon and channel."""
+    """One self-contained page: measured against predicted trajectories with their uncertainty, errors by horizon and
+    channel.
+    """
     from flows.engine import open_engine
     from flows.services import STORAGE
     from flows.settings import Settings
@@ -114,7 +124,14 @@ def _print_score(result: dict[str, Any], json: bool) -> None:
     for channel, errors in result["channels"].items():
         rows.append([channel, *(_pair(errors[h]["error"], errors[h]["hold_last"]) for h in horizons)])
     title = f"{result['simulator_name']} on {result['episodes']} held-out episodes of {', '.join(result['robots'])}"
-    out.print(table(title, ["error (hold-last), in standard deviations", *(f"{h} s" for h in horizons)], rows, right=range(1, 1 + len(horizons))))
+    out.print(
+        table(
+            title,
+            ["error (hold-last), in standard deviations", *(f"{h} s" for h in horizons)],
+            rows,
+            right=range(1, 1 + len(horizons)),
+        )
+    )
     console.print("windows: " + ", ".join(f"{n} at {h} s" for h, n in result["windows"].items()))
 
 

@@ -53,8 +53,14 @@ def status(json: Json = False) -> None:
         print_json(found)
         return
     servers = [(s["name"], s["state"], s["pid"], s["ports"], s["restarts"]) for s in found["services"]]
-    out.print(table(f"home {found['home']}", ["server", "state", "pid", "ports", "restarts"], servers) if servers else "no server is up")
-    campaigns = [(c["name"], c["state"], f"{c['done']} of {c['iterations']}", c["real_return"]) for c in found["campaigns"]]
+    out.print(
+        table(f"home {found['home']}", ["server", "state", "pid", "ports", "restarts"], servers)
+        if servers
+        else "no server is up"
+    )
+    campaigns = [
+        (c["name"], c["state"], f"{c['done']} of {c['iterations']}", c["real_return"]) for c in found["campaigns"]
+    ]
     if campaigns:
         out.print(table("", ["campaign", "state", "iterations", "real return"], campaigns))
 

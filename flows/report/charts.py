@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 
 mpl.use("svg")
-from matplotlib.figure import Figure as Canvas  # noqa: E402  (the backend is chosen first)
+from matplotlib.figure import Figure as Canvas
 
 REAL, SIM, FLOOR, NEW = "#1f6f43", "#2a5fb0", "#8a8a8a", "#c0561f"
 _STYLE = {
@@ -94,7 +94,14 @@ def time_spent(records: Sequence[Record]) -> str:
         return _svg(figure)
 
 
-def fan(time_s: np.ndarray, measured: np.ndarray, samples: np.ndarray, columns: Sequence[str], units: Sequence[str], title: str) -> str:
+def fan(
+    time_s: np.ndarray,
+    measured: np.ndarray,
+    samples: np.ndarray,
+    columns: Sequence[str],
+    units: Sequence[str],
+    title: str,
+) -> str:
     """Measured against predicted, one panel a column. measured [H+1, S], samples [W, H+1, S]; bands hold 50 % and 90 %.
 
     Angles are expected unwrapped by the caller, so that a band never jumps.
@@ -111,7 +118,13 @@ def fan(time_s: np.ndarray, measured: np.ndarray, samples: np.ndarray, columns: 
             for inside, alpha in ((0.9, 0.15), (0.5, 0.3)):
                 low, high = np.quantile(samples[:, :, i], [(1 - inside) / 2, (1 + inside) / 2], axis=0)
                 axes.fill_between(time_s, low, high, color=SIM, alpha=alpha, linewidth=0)
-            axes.plot(time_s, np.median(samples[:, :, i], axis=0), color=SIM, linewidth=1.2, label="simulator: median, 50 %, 90 %")
+            axes.plot(
+                time_s,
+                np.median(samples[:, :, i], axis=0),
+                color=SIM,
+                linewidth=1.2,
+                label="simulator: median, 50 %, 90 %",
+            )
             axes.plot(time_s, measured[:, i], color="black", linewidth=1.0, label="measured")
             axes.set(ylabel=f"{columns[i]}\n[{units[i]}]", xlabel="seconds" if i >= len(columns) - 2 else "")
         figure.axes[0].legend(fontsize=7, loc="best")
@@ -123,4 +136,9 @@ def _svg(figure: Canvas) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|(<svg [^>]*?)height="[^"]*"(.*?)width="[^"]*"', r"\1\2\3", text[text.index("<svg") :], count=1)
+    return re.sub(
+        r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|(<svg [^>]*?)height="[^"]*"(.*?)width="[^"]*"',
+        r"\1\2\3",
+        text[text.index("<svg") :],
+        count=1,
+    )

@@ -17,7 +17,8 @@ _LONGEST_S = 3.0
 
 
 def fan_of(sim: Simulator, episode: Episode, title: str, prompt: Sequence[Episode] = ()) -> str:
-    """An SVG of the first three seconds after the history that the simulator needs, open loop under the logged commands.
+    """An SVG of the first three seconds after the history that the simulator needs, open loop under the logged
+    commands.
 
     `prompt` holds other episodes of the same robot, from which the simulator infers its hidden parameters.
     """
@@ -36,7 +37,9 @@ def fan_of(sim: Simulator, episode: Episode, title: str, prompt: Sequence[Episod
 
 
 def predict(sim: Simulator, episode: Episode, prompt: Sequence[Episode] = ()) -> tuple[np.ndarray, int]:
-    """Samples [W, H+1, S] of the channels from row `start` on, and `start`, the first row with enough history before it."""
+    """Samples [W, H+1, S] of the channels from row `start` on, and `start`, the first row with enough history before
+    it.
+    """
     scene = sim.ground(Prompt(episode.spec, tuple(prompt)))
     rows = scene.frame.history_rows
     steps = min(episode.steps - rows, round(_LONGEST_S * episode.spec.control_rate_hz))

@@ -58,7 +58,10 @@ def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) ->
             Section(
                 "Does progress compound?",
                 plots=[
-                    Plot(charts.compounding(records, result["random_return"], result["oracle_return"]), "Return over robot time"),
+                    Plot(
+                        charts.compounding(records, result["random_return"], result["oracle_return"]),
+                        "Return over robot time",
+                    ),
                     Plot(charts.errors(records), "Simulator error by iteration"),
                 ],
                 note="Shaded: 95 % intervals by bootstrap over robots. New logs are scored before the simulator trains on them.",
@@ -85,7 +88,11 @@ def write_simulator_report(engine: Engine, robot: str, simulator: str | None, pa
     prompts = prompts_of(engine, dataset)
     one_each = list({e.robot: e for e in held_out}.values())[:4]
     rows = [
-        [name, *(f"{number(e['error'])} ({number(e['hold_last'])})" for e in by.values()), f"{number(by['0.5']['rmse'])} {by['0.5']['unit']}"]
+        [
+            name,
+            *(f"{number(e['error'])} ({number(e['hold_last'])})" for e in by.values()),
+            f"{number(by['0.5']['rmse'])} {by['0.5']['unit']}",
+        ]
         for name, by in scored["channels"].items()
     ]
     page = Page(
@@ -115,7 +122,10 @@ def _campaign_cards(result: dict[str, Any]) -> list[dict[str, str]]:
     first, last = result["iterations"][0], result["iterations"][-1]
     horizon = list(last["sim_error"])[-1]
     cards = [
-        {"value": interval(last["real_return"]), "label": f"real return of the last iteration, {last['real_return']['n']} episodes"},
+        {
+            "value": interval(last["real_return"]),
+            "label": f"real return of the last iteration, {last['real_return']['n']} episodes",
+        },
         {"value": interval(first["real_return"]), "label": "real return of iteration 0, the first trained policy"},
         {
             "value": f"{number(first['sim_error'][horizon])} → {number(last['sim_error'][horizon])}",
@@ -125,13 +135,27 @@ def _campaign_cards(result: dict[str, Any]) -> list[dict[str, str]]:
     ]
     if result["oracle_return"]:
         share = last["real_return"]["mean"] / result["oracle_return"]
-        cards.insert(1, {"value": f"{share:.0%}", "label": f"of the oracle's {result['oracle_return']:.1f}; random {result['random_return']:.1f}"})
+        cards.insert(
+            1,
+            {
+                "value": f"{share:.0%}",
+                "label": f"of the oracle's {result['oracle_return']:.1f}; random {result['random_return']:.1f}",
+            },
+        )
     return cards
 
 
 def _campaign_table(result: dict[str, Any]) -> dict[str, Any]:
     horizons = list(result["iterations"][0]["sim_error"])
-    columns = ["iteration", "real return", "simulated", *(f"error {h} s" for h in horizons), *(f"new logs {h} s" for h in horizons), "robot s", "wall s"]
+    columns = [
+        "iteration",
+        "real return",
+        "simulated",
+        *(f"error {h} s" for h in horizons),
+        *(f"new logs {h} s" for h in horizons),
+        "robot s",
+        "wall s",
+    ]
     rows = [
         [
             r["iteration"], interval(r["real_return"]), interval(r["sim_return"]), *(number(r["sim_error"][h]) for h in horizons),
@@ -143,22 +167,34 @@ def _campaign_table(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _policy_fans(engine: Engine, first: dict[str, Any], last: dict[str, Any]) -> list[Plot]:
-    """The same unseen log predicted by the first and by the last simulator, and one log of each other robot by the last."""
-    rows = [row for row in engine.catalog.episodes.get_many(last["rollout"]["episodes"]) if row.tags.get("purpose") == "evaluation"]
+    """The same unseen log predicted by the first and by the last simulator, and one log of each other robot by the
+    last.
+    """
+    rows = [
+        row
+        for row in engine.catalog.episodes.get_many(last["rollout"]["episodes"])
+        if row.tags.get("purpose") == "evaluation"
+    ]
     chosen = list({row.robot: row for row in reversed(rows)}.values())[:3]
     episodes = load_episodes(engine, [row.sha256 for row in chosen])
     prompts = {robot: load_episodes(engine, digests) for robot, digests in last["prompts"].items()}
     before, after = load_simulator(engine, first["simulator"]), load_simulator(engine, last["simulator"])
     shown = episodes[0]
-    plots = [Plot(fan_of(before, shown, f"{shown.robot}: simulator of iteration 0", prompts[shown.robot]), "First simulator")]
+    plots = [
+        Plot(fan_of(before, shown, f"{shown.robot}: simulator of iteration 0", prompts[shown.robot]), "First simulator")
+    ]
     title = f"simulator of iteration {last['iteration']}"
-    return plots + [Plot(fan_of(after, e, f"{e.robot}: {title}", prompts[e.robot]), f"Last simulator, {e.robot}") for e in episodes]
+    return plots + [
+        Plot(fan_of(after, e, f"{e.robot}: {title}", prompts[e.robot]), f"Last simulator, {e.robot}") for e in episodes
+    ]
 
 
 def _write(page: Page, path: Path) -> None:
     """Renders and writes by temporary name and rename. Raises UnavailableError when the place cannot be written."""
     template = files("flows.report").joinpath("page.html").read_text(encoding="utf-8")
-    html = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(template).render(vars(page))
+    html = (
+        jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(template).render(vars(page))
+    )
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,4 +202,3 @@ def _write(page: Page, path: Path) -> None:
         temporary.replace(path)
     except OSError as error:
         raise UnavailableError(f"cannot write the report to {path}: {error.strerror}") from error
-

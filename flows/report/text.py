@@ -9,11 +9,23 @@ Record = Mapping[str, Any]
 
 
 def compounding_table(result: Record) -> Table:
-    """One row per iteration: returns with intervals, simulator error on the fixed held-out set and on new logs before training."""
+    """One row per iteration: returns with intervals, simulator error on the fixed held-out set and on new logs before
+    training.
+    """
     horizons = list(result["iterations"][0]["sim_error"]) if result["iterations"] else []
-    table = Table(title=f"campaign {result['campaign']}", title_justify="left", header_style="bold", caption=_caption(result))
+    table = Table(
+        title=f"campaign {result['campaign']}", title_justify="left", header_style="bold", caption=_caption(result)
+    )
     table.add_column("iteration")
-    for column in ("real return [95 %]", "simulated", "gap", *(f"error {h} s" for h in horizons), "new logs*", "real s", "wall s"):
+    for column in (
+        "real return [95 %]",
+        "simulated",
+        "gap",
+        *(f"error {h} s" for h in horizons),
+        "new logs*",
+        "real s",
+        "wall s",
+    ):
         table.add_column(column, justify="right")
     table.add_row("random", f"{result['random_return']:.1f}")
     for record in result["iterations"]:

@@ -1,7 +1,7 @@
 """A simulator of the real double pendulum, from import to scorecard, through the commands a user would type.
 
-Needs the logs in ../shared/data/double_pendulum (public; see fleet_ingest/mappings). Test recordings are held out by a hash of
-their bytes. This benchmark trains on one split and makes no claim about runs of unseen controllers.
+Needs the logs in ../shared/data/double_pendulum (public; see fleet_ingest/mappings). Test recordings are held out by a
+hash of their bytes. This benchmark trains on one split and makes no claim about runs of unseen controllers.
 """
 
 import sys
@@ -29,7 +29,10 @@ def main() -> None:
         run(home, "simulator", "train", "--robot", ROBOT, "--json", *(["--updates", "100"] if arguments.quick else []))
         train_s = time.monotonic() - start
         scored = run(home, "simulator", "score", "--robot", ROBOT, "--horizons", "0.1,0.5,1.0", "--json")
-    figures = {"training": Figure(train_s, "s", 1), "imported files": Figure(len(imported["files"]), "files", len(imported["files"]))}
+    figures = {
+        "training": Figure(train_s, "s", 1),
+        "imported files": Figure(len(imported["files"]), "files", len(imported["files"])),
+    }
     for horizon, error in scored["error"].items():
         windows = scored["windows"][horizon]
         figures[f"error at {horizon} s"] = Figure(error, "std", windows)

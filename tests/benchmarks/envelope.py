@@ -31,7 +31,9 @@ class Target:
         return value <= self.limit if self.better == "lower" else value >= self.limit
 
 
-def envelope(name: str, figures: Mapping[str, Figure], targets: Mapping[str, Target], seeds: Sequence[int]) -> dict[str, Any]:
+def envelope(
+    name: str, figures: Mapping[str, Figure], targets: Mapping[str, Target], seeds: Sequence[int]
+) -> dict[str, Any]:
     """Figures beside their targets; a target without a figure counts as missed."""
     missed = [key for key, target in targets.items() if key not in figures or not target.met_by(figures[key].value)]
     return {
@@ -52,7 +54,9 @@ def publish(result: dict[str, Any], arguments: argparse.Namespace) -> None:
         (RESULTS / f"{result['name']}.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
     if not arguments.json:
         for key, figure in result["figures"].items():
-            sys.stdout.write(f"{key}: {figure['value']:.4g} {figure['unit']} (n={figure['n']}){' MISSED' if key in result['missed'] else ''}\n")
+            sys.stdout.write(
+                f"{key}: {figure['value']:.4g} {figure['unit']} (n={figure['n']}){' MISSED' if key in result['missed'] else ''}\n"
+            )
     sys.stdout.write(json.dumps(result) + "\n")
 
 
@@ -66,6 +70,8 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 def _commit() -> str:
     try:
-        return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

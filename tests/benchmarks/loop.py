@@ -1,7 +1,8 @@
-"""The whole loop as `make demo` runs it, from a fresh home: does real return rise and simulator error fall, and how long does it take?
+"""The whole loop as `make demo` runs it, from a fresh home: does real return rise and simulator error fall, and how
+long does it take?
 
-Writes, with --save, the figures and the campaign's own result (results/campaign.json), from which the README's figure is drawn.
-"""
+Writes, with --save, the figures and the campaign's own result (results/campaign.json), from which the README's figure
+is drawn."""
 
 import json
 import os
@@ -18,7 +19,13 @@ from tests.benchmarks.envelope import RESULTS, Figure, Target, envelope, parser,
 def run(home: Path, *arguments: str) -> dict[str, Any]:
     """The last line of a `sim2real` command, as JSON."""
     environment = os.environ | {"SIM2REAL_HOME": str(home)}
-    done = subprocess.run([sys.executable, "-m", "flows.cli.main", *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
@@ -51,9 +58,15 @@ def figures(campaign: dict[str, Any], wall_s: float) -> dict[str, Figure]:
     first, last = campaign["iterations"][0], campaign["iterations"][-1]
     n = last["real_return"]["n"]
     found = {
-        "real return, iteration 0": Figure(first["real_return"]["mean"], "return", n, tuple(first["real_return"]["ci95"])),
-        "real return, last iteration": Figure(last["real_return"]["mean"], "return", n, tuple(last["real_return"]["ci95"])),
-        "real return gained since iteration 0": Figure(last["real_return"]["mean"] - first["real_return"]["mean"], "return", n),
+        "real return, iteration 0": Figure(
+            first["real_return"]["mean"], "return", n, tuple(first["real_return"]["ci95"])
+        ),
+        "real return, last iteration": Figure(
+            last["real_return"]["mean"], "return", n, tuple(last["real_return"]["ci95"])
+        ),
+        "real return gained since iteration 0": Figure(
+            last["real_return"]["mean"] - first["real_return"]["mean"], "return", n
+        ),
         "random commands": Figure(campaign["random_return"], "return", n),
         "gap of the last iteration": Figure(last["sim_return"]["mean"] - last["real_return"]["mean"], "return", n),
         "robot time": Figure(last["real_seconds"], "s", 1),
@@ -64,10 +77,14 @@ def figures(campaign: dict[str, Any], wall_s: float) -> dict[str, Figure]:
         found[f"error at {horizon} s, iteration 0"] = Figure(first["sim_error"][horizon], "std", windows)
         found[f"error at {horizon} s, last iteration"] = Figure(last["sim_error"][horizon], "std", windows)
         found[f"error at {horizon} s, hold-last"] = Figure(last["hold_last_error"][horizon], "std", windows)
-        found[f"error at {horizon} s, last over first"] = Figure(last["sim_error"][horizon] / first["sim_error"][horizon], "ratio", windows)
+        found[f"error at {horizon} s, last over first"] = Figure(
+            last["sim_error"][horizon] / first["sim_error"][horizon], "ratio", windows
+        )
     if campaign["oracle_return"]:
         found["oracle"] = Figure(campaign["oracle_return"], "return", n)
-        found["share of the oracle, last iteration"] = Figure(last["real_return"]["mean"] / campaign["oracle_return"], "ratio", n)
+        found["share of the oracle, last iteration"] = Figure(
+            last["real_return"]["mean"] / campaign["oracle_return"], "ratio", n
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""Fills the README's results and draws its figure from the committed result files; `--check` fails when they are not current.
+"""Fills the README's results and draws its figure from the committed result files; `--check` fails when they are not
+current.
 
     python -m tests.benchmarks.readme          writes README.md and docs/campaign.svg
     python -m tests.benchmarks.readme --check  exits 1 if that would change README.md
@@ -28,7 +29,15 @@ def load(name: str) -> dict[str, Any]:
 def campaign_table() -> str:
     result = load("campaign")
     horizons = list(result["iterations"][0]["sim_error"])
-    head = ["iteration", "real return [95 %]", "simulated", *(f"error {h} s" for h in horizons), *(f"new logs {h} s" for h in horizons), "robot s", "wall s"]
+    head = [
+        "iteration",
+        "real return [95 %]",
+        "simulated",
+        *(f"error {h} s" for h in horizons),
+        *(f"new logs {h} s" for h in horizons),
+        "robot s",
+        "wall s",
+    ]
     rows = [["random", f"{result['random_return']:.1f}", *[""] * (len(head) - 2)]]
     for r in result["iterations"]:
         low, high = r["real_return"]["ci95"]
@@ -49,10 +58,18 @@ def benchmark_table(name: str) -> Callable[[], str]:
         rows = []
         for key, figure in result["figures"].items():
             target = result["targets"].get(key)
-            limit = "" if target is None else f"{'at most' if target['better'] == 'lower' else 'at least'} {target['limit']:g}"
+            limit = (
+                ""
+                if target is None
+                else f"{'at most' if target['better'] == 'lower' else 'at least'} {target['limit']:g}"
+            )
             verdict = "" if target is None else ("**missed**" if key in result["missed"] else "met")
             rows.append([key, f"{figure['value']:.3g} {figure['unit']}", str(figure["n"]), limit, verdict])
-        return markdown(["figure", "value", "n", "target", ""], rows) + f"\n{result['machine']}, commit {result['commit']}."
+        return (
+            markdown(["figure", "value", "n", "target", ""], rows)
+            + f"\n{result['machine']}, commit {result['commit']}."
+        )
+
     return table
 
 

@@ -1,8 +1,8 @@
 """The whole loop through the command, with real servers, real robot processes and real kills.
 
-Two campaigns of equal arguments in two homes: one is left alone, in the other the command, a Ray worker, the S3 server and the
-API are killed with SIGKILL in the middle of steps. Both must end with the same digests, every step done once, no log lost.
-"""
+Two campaigns of equal arguments in two homes: one is left alone, in the other the command, a Ray worker, the S3 server
+and the API are killed with SIGKILL in the middle of steps. Both must end with the same digests, every step done once,
+no log lost."""
 
 import json
 import os
@@ -44,7 +44,17 @@ def status(home: Path) -> dict[str, object]:
 
 
 def digests(result: dict[str, object]) -> list[tuple[object, ...]]:
-    keys = ("simulator", "policy", "dataset", "scorecards", "real_return", "sim_return", "sim_error", "new_log_error", "real_seconds")
+    keys = (
+        "simulator",
+        "policy",
+        "dataset",
+        "scorecards",
+        "real_return",
+        "sim_return",
+        "sim_error",
+        "new_log_error",
+        "real_seconds",
+    )
     return [tuple(record[key] for key in keys) for record in result["iterations"]]  # type: ignore[attr-defined]
 
 
@@ -95,13 +105,20 @@ def test_the_result_has_the_documented_shape(calm: dict[str, object]) -> None:
     assert set(calm) == {"campaign", "iterations", "oracle_return", "random_return"}
     for index, record in enumerate(calm["iterations"]):  # type: ignore[arg-type]
         assert record["iteration"] == index
-        assert set(record["sim_error"]) == set(record["hold_last_error"]) == set(record["new_log_error"]) == {"0.1", "0.5", "1.0"}
+        assert (
+            set(record["sim_error"])
+            == set(record["hold_last_error"])
+            == set(record["new_log_error"])
+            == {"0.1", "0.5", "1.0"}
+        )
         assert record["real_return"]["n"] == 4  # two robots, two evaluation episodes each
         low, high = record["real_return"]["ci95"]
         assert low <= record["real_return"]["mean"] <= high
 
 
-def test_killed_again_and_again_it_ends_with_the_same_digests(homes: tuple[Path, Path], calm: dict[str, object]) -> None:
+def test_killed_again_and_again_it_ends_with_the_same_digests(
+    homes: tuple[Path, Path], calm: dict[str, object]
+) -> None:
     home = homes[1]
     first = command(home, *ARGUMENTS)
     wait_for("simulator training", step_begun(home, "iteration 0: train the simulator", 1))

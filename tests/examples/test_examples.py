@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
     ],
 )
 def test_example_runs(name: str, expected: str) -> None:
-    done = subprocess.run([sys.executable, "-m", f"examples.{name}"], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", f"examples.{name}"], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert expected in done.stdout
