@@ -18,7 +18,8 @@ def connect() -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UnavailableError(
             f"cannot reach the Ray cluster at {address}: {error}",
-            remedy="See 'sim2real status'; with a cluster of yours, check SIM2REAL_RAY_ADDRESS and RAY_AUTH_TOKEN_PATH.",
+            remedy="See 'sim2real status'; "
+            "with a cluster of yours, check SIM2REAL_RAY_ADDRESS and RAY_AUTH_TOKEN_PATH.",
         ) from error
 
 

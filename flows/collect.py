@@ -148,7 +148,8 @@ def _wait(engine: Engine, ids: Sequence[int], robots: Sequence[str], progress: P
         if time.monotonic() - last_change > _STALL_S:
             raise UnavailableError(
                 f"no log from {', '.join(sorted(open_ids.values()))} for {_STALL_S:.0f} s",
-                remedy="See 'sim2real fleet' for when each robot was last heard of; the same command goes on when they are back.",
+                remedy="See 'sim2real fleet' for when each robot was last heard of; "
+                "the same command goes on when they are back.",
             )
         if open_ids:
             time.sleep(_POLL_S)

@@ -1,6 +1,7 @@
 """Datasets from the catalog's episodes: splits by recording, scales that stay fixed."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -30,13 +31,18 @@ def build_dataset(
         EpisodeRef(
             sha256=row.sha256,
             robot=row.robot,
-            split=split or row.split or split_of(row.raw_sha256),
+            split=split or _split_in(row) or split_of(row.raw_sha256),
             duration_s=row.duration_s,
             steps=row.steps,
         )
         for row in sorted(rows, key=lambda row: row.sha256)
     ]
     return DatasetManifest(name=name, spec_digest=spec_digest, episodes=tuple(refs), channel_std=channel_std)
+
+
+def _split_in(row: EpisodeRow) -> Split | None:
+    """The catalog keeps text; EpisodeRef refuses what is no split."""
+    return cast(Split | None, row.split)
 
 
 def channel_scales(episodes: Sequence[Episode]) -> dict[str, float]:

@@ -50,7 +50,8 @@ def find_fleet(engine: Engine, robot: str, size: int) -> Fleet:
     if not tasks:
         raise InputError(
             f"robot '{robot}' has no task to train a policy for",
-            remedy=f"Write one and add it: sim2real robot add DIR. Without a task: sim2real simulator train --robot {robot}.",
+            remedy="Write one and add it: sim2real robot add DIR. "
+            f"Without a task: sim2real simulator train --robot {robot}.",
         )
     task = Task.from_json(tasks[-1].manifest)
     return Fleet(rows[0].spec, task, tuple(row.serial for row in rows[:size]), None)

@@ -89,9 +89,16 @@ def _row(
     path: str, sha256: str, state: str, code: str, detail: str, remedy: str, episodes: Sequence[str]
 ) -> FileResult:
     return {
-        "path": path, "robot": "", "state": state, "code": code, "reason": f"{code}: {detail}" if code else "", "remedy": remedy,
-        "sha256": sha256, "episodes": list(episodes), "duration_s": 0.0,
-    }  # fmt: skip
+        "path": path,
+        "robot": "",
+        "state": state,
+        "code": code,
+        "reason": f"{code}: {detail}" if code else "",
+        "remedy": remedy,
+        "sha256": sha256,
+        "episodes": list(episodes),
+        "duration_s": 0.0,
+    }
 
 
 def _pause(seconds: float) -> bool:

@@ -73,8 +73,8 @@ def train_simulator_step(ctx: Context, iteration: int, dataset: DatasetManifest,
     seed = ctx.config.seed * 101 + iteration
     config = ctx.config.simulator.model_copy(update={"seed": seed})
     step = pure_step(
-        "train-simulator", 1, config=[config, ctx.engine.settings.workers], seed=seed, inputs=[dataset.digest, parent or ""],
-        campaign=ctx.campaign, iteration=iteration,
+        "train-simulator", 1, config=[config, ctx.engine.settings.workers], seed=seed,
+        inputs=[dataset.digest, parent or ""], campaign=ctx.campaign, iteration=iteration,
     )  # fmt: skip
 
     def body() -> Result:
@@ -123,7 +123,10 @@ def score_step(
                 load_episodes(ctx.engine, episodes),
                 horizons_s=HORIZONS_S,
                 channel_std=scales.channel_std,
-                prompts={robot: Prompt(ctx.fleet.spec, load_episodes(ctx.engine, d)) for robot, d in prompts.items()},
+                prompts={
+                    robot: Prompt(ctx.fleet.spec, tuple(load_episodes(ctx.engine, digests)))
+                    for robot, digests in prompts.items()
+                },
                 split="new" if name == "new" else "test",
             )
             card = card.model_copy(update={"simulator": simulator})

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 
 from flows.campaign import Opened, open_campaign, run_campaign
 from flows.campaign_config import CampaignConfig
@@ -27,13 +28,18 @@ class PrefectShow:
     """Each step a task run, each iteration a sub-flow, each report a markdown artifact."""
 
     def step(self, step: Step, run: Callable[[], Result]) -> Result:
-        return task(run, name=step.name, task_run_name=_run_name(step), persist_result=False, cache_policy=None)()
+        @task(name=step.name, task_run_name=_run_name(step), persist_result=False, cache_policy=NO_CACHE)
+        def body() -> Result:
+            return run()
+
+        return body()
 
     def iteration(self, index: int, run: Callable[[], Result]) -> Result:
+        @flow(name="iteration", flow_run_name=f"iteration-{index}", persist_result=False)
         def iteration() -> Result:
             return run()
 
-        return flow(iteration, name="iteration", flow_run_name=f"iteration-{index}", persist_result=False)()
+        return iteration()
 
     def report(self, key: str, markdown: str) -> None:
         create_markdown_artifact(markdown, key=key)

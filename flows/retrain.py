@@ -50,7 +50,8 @@ def dataset_of_robot(engine: Engine, robot: str) -> DatasetManifest:
     manifest = build_dataset(robot, rows, rows[0].spec_digest, channel_std=scales)
     if not manifest.of("test") or not manifest.of("train"):
         raise InputError(
-            f"robot '{robot}' has {len({r.raw_sha256 for r in rows})} recording; training and scoring need at least two",
+            f"robot '{robot}' has {len({r.raw_sha256 for r in rows})} recording; "
+            "training and scoring need at least two",
             remedy="Import more logs: a recording is never split between training and test.",
         )
     store_dataset(engine, manifest)

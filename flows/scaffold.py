@@ -60,7 +60,10 @@ def _start_line(engine: Engine, serial: str) -> str:
     token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     token.touch(mode=0o600)
     token.write_text(robot_token(api_secret(engine.home), serial), encoding="utf-8")
-    return f"sim2real-robot --driver python:driver:open_robot --serial {serial} --api {engine.api_url} --token-file {token}"
+    return (
+        "sim2real-robot --driver python:driver:open_robot "
+        f"--serial {serial} --api {engine.api_url} --token-file {token}"
+    )
 
 
 def _read(path: Path) -> str:

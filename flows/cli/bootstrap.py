@@ -49,7 +49,8 @@ def demo(
 ) -> None:
     """A new campaign on three simulated stand-in cart-poles, its table and its report."""
     console.print(
-        "Three stand-in cart-poles with hidden physics learn to swing up. The stand-ins are simulated; they stand for reality."
+        "Three stand-in cart-poles with hidden physics learn to swing up. "
+        "The stand-ins are simulated; they stand for reality."
     )
     run("cartpole", iterations, fleet=3, seed=0, new=True, more=None, report=report, stay=True)
 

@@ -76,9 +76,7 @@ class TerminalProgress:
     def end(self, title: str, ok: bool) -> None:
         elapsed = time.monotonic() - self._began[title]
         if self._live:
-            self._bars.update(
-                self._tasks[title], **({"completed": 1.0} if ok else {}), detail="" if ok else "[red]stopped"
-            )
+            self._bars.update(self._tasks[title], completed=1.0 if ok else None, detail="" if ok else "[red]stopped")
         else:
             console.print(f"{title}: {'done' if ok else 'stopped'} after {elapsed:.1f} s")
 

@@ -86,7 +86,8 @@ def _print_results(results: list[dict[str, Any]], json: bool) -> None:
         ]
         out.print(table("", ["file", "robot", "state", "episodes", "seconds", "reason"], cells, right=[3, 4]))
         console.print(
-            f"{len(results) - len(bad)} of {len(results)} files in; {len(bad)} quarantined (kept, with the reason) or refused"
+            f"{len(results) - len(bad)} of {len(results)} files in; "
+            f"{len(bad)} quarantined (kept, with the reason) or refused"
         )
     if bad:
         raise typer.Exit(3)

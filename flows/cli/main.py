@@ -15,7 +15,8 @@ from storage.contracts.errors import Sim2RealError
 
 app = typer.Typer(
     name="sim2real",
-    help="Bootstraps a learned simulator of robots: train policies in it, run them on robots, learn from the logs, repeat.",
+    help="Bootstraps a learned simulator of robots: "
+    "train policies in it, run them on robots, learn from the logs, repeat.",
     epilog="State lives under SIM2REAL_HOME (default ~/.sim2real). Start with: sim2real demo",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure as Canvas
 
 REAL, SIM, FLOOR, NEW = "#1f6f43", "#2a5fb0", "#8a8a8a", "#c0561f"
 _STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "grid.alpha": 0.25, "svg.fonttype": "none", "legend.frameon": False, "svg.hashsalt": "sim2real",
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.25, "svg.fonttype": "none", "legend.frameon": False, "svg.hashsalt": "sim2real",
 }  # fmt: skip
 Record = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ def errors(records: Sequence[Record]) -> str:
         figure = Canvas(figsize=(1.9 + 2.2 * len(horizons), 3.2), layout="constrained")
         for axes, horizon in zip(np.atleast_1d(figure.subplots(1, len(horizons))), horizons, strict=True):
             _error(axes, records, horizon)
-        np.atleast_1d(figure.axes)[0].set_ylabel("error, standard deviations")
+        figure.axes[0].set_ylabel("error, standard deviations")
         figure.axes[-1].legend(fontsize=8)
         return _svg(figure)
 

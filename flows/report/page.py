@@ -51,7 +51,8 @@ def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) ->
     first, last = records[0], records[-1]
     page = Page(
         title=f"Campaign {result['campaign']}",
-        lead="Policies are trained in a learned simulator, run on the robots, and the simulator learns from their logs. "
+        lead="Policies are trained in a learned simulator, run on the robots, "
+        "and the simulator learns from their logs. "
         "Robots named as stand-ins are simulated themselves and stand for reality.",
         cards=_campaign_cards(result),
         sections=[
@@ -64,12 +65,14 @@ def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) ->
                     ),
                     Plot(charts.errors(records), "Simulator error by iteration"),
                 ],
-                note="Shaded: 95 % intervals by bootstrap over robots. New logs are scored before the simulator trains on them.",
+                note="Shaded: 95 % intervals by bootstrap over robots. "
+                "New logs are scored before the simulator trains on them.",
             ),
             Section("Iteration by iteration", table=_campaign_table(result)),
             Section(
                 "What the simulator predicted, and what the robots did",
-                text="Evaluation runs of the last iteration, predicted open loop from their first moments and the commands alone.",
+                text="Evaluation runs of the last iteration, "
+                "predicted open loop from their first moments and the commands alone.",
                 plots=[*_policy_fans(engine, first, last)],
                 note="Neither simulator had seen these logs.",
             ),
@@ -87,6 +90,7 @@ def write_simulator_report(engine: Engine, robot: str, simulator: str | None, pa
     held_out = load_refs(engine, dataset.of("test"))
     prompts = prompts_of(engine, dataset)
     one_each = list({e.robot: e for e in held_out}.values())[:4]
+    columns = ["channel", *(f"{h} s (hold-last)" for h in scored["error"]), "RMSE at 0.5 s"]
     rows = [
         [
             name,
@@ -99,22 +103,32 @@ def write_simulator_report(engine: Engine, robot: str, simulator: str | None, pa
         title=f"Simulator {scored['simulator_name']} of {robot}",
         lead=f"Scored open loop on {scored['episodes']} held-out recordings of {', '.join(scored['robots'])}.",
         cards=[
-            {"value": number(scored["error"][h]), "label": f"error {h} s ahead; hold-last {number(scored['hold_last'][h])}"}
-            for h in scored["error"]
+            {
+                "value": number(error),
+                "label": f"error {h} s ahead; hold-last {number(scored['hold_last'][h])}",
+            }
+            for h, error in scored["error"].items()
         ],
         sections=[
             Section(
                 "Errors by channel",
-                table={"columns": ["channel", *(f"{h} s (hold-last)" for h in scored["error"]), "RMSE at 0.5 s"], "rows": rows},
+                table={"columns": columns, "rows": rows},
                 note="In fixed standard deviations of each channel, angles wrapped; windows: "
-                + ", ".join(f"{n} at {h} s" for h, n in scored["windows"].items()) + ".",
+                + ", ".join(f"{n} at {h} s" for h, n in scored["windows"].items())
+                + ".",
             ),
             Section(
                 "Measured against predicted",
-                plots=[Plot(fan_of(sim, e, f"{e.robot}, held-out recording", prompts.get(e.robot, ())), f"Prediction of {e.robot}") for e in one_each],
+                plots=[
+                    Plot(
+                        fan_of(sim, e, f"{e.robot}, held-out recording", prompts.get(e.robot, ())),
+                        f"Prediction of {e.robot}",
+                    )
+                    for e in one_each
+                ],
             ),
         ],
-    )  # fmt: skip
+    )
     _write(page, path)
 
 
@@ -158,11 +172,16 @@ def _campaign_table(result: dict[str, Any]) -> dict[str, Any]:
     ]
     rows = [
         [
-            r["iteration"], interval(r["real_return"]), interval(r["sim_return"]), *(number(r["sim_error"][h]) for h in horizons),
-            *(number(r["new_log_error"][h]) for h in horizons), f"{r['real_seconds']:.0f}", f"{r['wall_seconds']:.0f}",
+            r["iteration"],
+            interval(r["real_return"]),
+            interval(r["sim_return"]),
+            *(number(r["sim_error"][h]) for h in horizons),
+            *(number(r["new_log_error"][h]) for h in horizons),
+            f"{r['real_seconds']:.0f}",
+            f"{r['wall_seconds']:.0f}",
         ]
         for r in result["iterations"]
-    ]  # fmt: skip
+    ]
     return {"columns": columns, "rows": rows}
 
 

@@ -32,9 +32,15 @@ def compounding_table(result: Record) -> Table:
         real, sim = record["real_return"], record["sim_return"]
         errors = [number(record["sim_error"][h]) for h in horizons]
         table.add_row(
-            str(record["iteration"]), interval(real), f"{sim['mean']:.1f}", f"{sim['mean'] - real['mean']:+.1f}", *errors,
-            number(record["new_log_error"][horizons[-1]]), f"{record['real_seconds']:.0f}", f"{record['wall_seconds']:.0f}",
-        )  # fmt: skip
+            str(record["iteration"]),
+            interval(real),
+            f"{sim['mean']:.1f}",
+            f"{sim['mean'] - real['mean']:+.1f}",
+            *errors,
+            number(record["new_log_error"][horizons[-1]]),
+            f"{record['real_seconds']:.0f}",
+            f"{record['wall_seconds']:.0f}",
+        )
     if result.get("oracle_return") is not None:
         table.add_row("oracle", f"{result['oracle_return']:.1f}")
     return table
@@ -47,7 +53,8 @@ def _caption(result: Record) -> str:
     last = list(first["sim_error"])[-1]
     windows = ", ".join(f"{n} at {h} s" for h, n in first["sim_error_windows"].items())
     return (
-        f"returns over {first['real_return']['n']} episodes of {first['real_return']['robots']} robots, interval by bootstrap over robots; "
+        f"returns over {first['real_return']['n']} episodes of {first['real_return']['robots']} robots, "
+        "interval by bootstrap over robots; "
         f"errors are RMSE in standard deviations on a fixed held-out set ({windows} windows); "
         f"* error at {last} s on the iteration's own logs, before training on them"
     )
@@ -56,22 +63,27 @@ def _caption(result: Record) -> str:
 def iteration_markdown(record: Record, robot: str) -> str:
     """The report of one iteration, as a markdown artifact."""
     rows = [
-        f"| {h} s | {number(record['sim_error'][h])} | {number(record['hold_last_error'][h])} | {record['sim_error_windows'][h]} "
-        f"| {number(record['new_log_error'][h])} | {number(record['new_log_hold_last_error'][h])} | {record['new_log_windows'][h]} |"
-        for h in record["sim_error"]
+        f"| {h} s "
+        f"| {number(error)} | {number(record['hold_last_error'][h])} | {record['sim_error_windows'][h]} "
+        f"| {number(record['new_log_error'][h])} | {number(record['new_log_hold_last_error'][h])} "
+        f"| {record['new_log_windows'][h]} |"
+        for h, error in record["sim_error"].items()
     ]
     per_robot = "".join(f"| {name} | {mean:.1f} |\n" for name, mean in record["real_return"]["per_robot"].items())
     time = "".join(f"| {name} | {seconds:.1f} |\n" for name, seconds in record["wall_seconds_by_step"].items())
     return (
         f"# {robot}, iteration {record['iteration']}\n\n"
         f"Real return **{interval(record['real_return'])}** over {record['real_return']['n']} episodes, "
-        f"simulated return {interval(record['sim_return'])}; {record['real_seconds']:.0f} s of real robot time so far.\n\n"
-        "## Simulator error\nRMSE in standard deviations of each channel, angles wrapped. New logs are scored before training on them.\n\n"
+        f"simulated return {interval(record['sim_return'])}; "
+        f"{record['real_seconds']:.0f} s of real robot time so far.\n\n"
+        "## Simulator error\nRMSE in standard deviations of each channel, angles wrapped. "
+        "New logs are scored before training on them.\n\n"
         "| horizon | held out | hold-last | windows | new logs | hold-last | windows |\n|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\n## Returns by robot\n| robot | mean return |\n|---|---|\n{per_robot}"
         + f"\n## Where the time went\n| step | seconds |\n|---|---|\n{time}"
-        + f"\n## Artefacts\n- simulator `{record['simulator']}`\n- policy `{record['policy']}`\n- dataset `{record['dataset']}`\n"
+        + f"\n## Artefacts\n- simulator `{record['simulator']}`\n- policy `{record['policy']}`\n"
+        + f"- dataset `{record['dataset']}`\n"
     )
 
 
