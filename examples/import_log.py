@@ -26,7 +26,8 @@ def main() -> None:
         episodes = load_episodes(Path(name), write_logs(Path(name)))
     for episode in episodes[:3]:
         print(
-            f"{episode.robot}: {episode.duration_s:.1f} s, {episode.steps} steps, channels {episode.spec.state_layout.columns}"
+            f"{episode.robot}: {episode.duration_s:.1f} s, {episode.steps} steps, "
+            f"channels {episode.spec.state_layout.columns}"
         )
     print(f"{len(episodes)} episodes of {len({e.robot for e in episodes})} robots")
 
