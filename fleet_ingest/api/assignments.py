@@ -1,11 +1,10 @@
 """What a robot is to run next, and that it has run it: an assignment is complete when all its logs have receipts."""
 
-from storage.catalog.assignments import AssignmentRow
-from storage.catalog.catalog import Catalog
-
 from fleet_ingest.api.errors import Again
 from fleet_ingest.robot.plan import Assignment, Plan
 from fleet_ingest.robot.protocol import VERDICTS, CompleteAssignment, RefuseAssignment
+from storage.catalog.assignments import AssignmentRow
+from storage.catalog.catalog import Catalog
 from storage.contracts.bundles import PolicyManifest
 from storage.objects import ObjectStore
 

@@ -98,8 +98,9 @@ def _live(
 
 
 def tags_of(assignment: Assignment, planned: PlannedEpisode) -> dict[str, str]:
-    """Facts for queries; all values are text. What is not the robot's doing (who asked, in which campaign) is left out, so that
-    equal runs give equal logs; the catalog links an assignment to its logs."""
+    """Facts for queries; all values are text. What is not the robot's doing (who asked, in which campaign) is left out,
+    so that equal runs give equal logs; the catalog links an assignment to its logs.
+    """
     return {
         "purpose": planned.purpose,
         "episode": str(planned.index),

@@ -1,6 +1,7 @@
 """Files that an operator sends by hand: read where they lie, with a journal that lets an interrupted upload go on.
 
-Unlike the robot's spool it owns no bytes: the operator's file is neither moved nor deleted, whatever becomes of the upload.
+Unlike the robot's spool it owns no bytes: the operator's file is neither moved nor deleted, whatever becomes of the
+upload.
 """
 
 import hashlib

@@ -102,7 +102,8 @@ class Uploader:
 
     def _measured(self, log: Spooled, part_bytes: int) -> tuple[PartWanted, ...]:
         """Size and digest of each part. Raises DataError (code `spoiled`) unless the whole still has its digest."""
-        whole, parts = hashlib.sha256(), []
+        whole = hashlib.sha256()
+        parts: list[PartWanted] = []
         if log.path.exists():
             with log.path.open("rb") as file:
                 while data := file.read(part_bytes):
