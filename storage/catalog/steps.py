@@ -75,21 +75,16 @@ class Steps(Repository):
         def action(connection: Connection) -> Claim:
             require_campaign(connection, campaign)
             now = now_ns()
-            values = {
-                "key": key,
-                "name": name,
-                "campaign": campaign,
-                "iteration": iteration,
+            holding = {
                 "state": "running",
                 "owner": owner,
                 "lease_s": max(1, int(lease_s)),
                 "lease_until_ns": now + lease_ns,
-                "version": 1,
-                "attempts": 1,
                 "code": code,
                 "claimed_ns": now,
             }
-            if self._db.insert_if_absent(connection, steps, values):
+            identity = {"key": key, "name": name, "campaign": campaign, "iteration": iteration}
+            if self._db.insert_if_absent(connection, steps, identity | holding | {"version": 1, "attempts": 1}):
                 return Claim("claimed", key, 1, owner, 1)
             row = _get(connection, key)
             if row.state == "done":
@@ -99,17 +94,7 @@ class Steps(Repository):
             taken = connection.execute(
                 update(steps)
                 .where(steps.c.key == key, steps.c.version == row.version)
-                .values(
-                    state="running",
-                    owner=owner,
-                    lease_s=max(1, int(lease_s)),
-                    lease_until_ns=now + lease_ns,
-                    code=code,
-                    version=row.version + 1,
-                    attempts=row.attempts + 1,
-                    claimed_ns=now,
-                    ended_ns=None,
-                )
+                .values(**holding, version=row.version + 1, attempts=row.attempts + 1, ended_ns=None)
             )
             if taken.rowcount != 1:
                 return _busy(_get(connection, key), now)
