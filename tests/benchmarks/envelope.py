@@ -39,7 +39,8 @@ def envelope(
     return {
         "name": name,
         "commit": _commit(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}",
         "seeds": list(seeds),
         "figures": {key: asdict(figure) for key, figure in figures.items()},
         "targets": {key: asdict(target) for key, target in targets.items()},
@@ -54,9 +55,8 @@ def publish(result: dict[str, Any], arguments: argparse.Namespace) -> None:
         (RESULTS / f"{result['name']}.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
     if not arguments.json:
         for key, figure in result["figures"].items():
-            sys.stdout.write(
-                f"{key}: {figure['value']:.4g} {figure['unit']} (n={figure['n']}){' MISSED' if key in result['missed'] else ''}\n"
-            )
+            missed = " MISSED" if key in result["missed"] else ""
+            sys.stdout.write(f"{key}: {figure['value']:.4g} {figure['unit']} (n={figure['n']}){missed}\n")
     sys.stdout.write(json.dumps(result) + "\n")
 
 

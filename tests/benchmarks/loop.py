@@ -37,8 +37,8 @@ def main() -> None:
         start = time.monotonic()
         quick = ["--quick", "--fleet", "2"] if arguments.quick else []
         campaign = run(
-            Path(folder) / "home", "bootstrap", "--robot", "cartpole", "--iterations", "1" if arguments.quick else "3", "--new",
-            "--seed", str(arguments.seed), "--json", *quick,
+            Path(folder) / "home", "bootstrap", "--robot", "cartpole", "--new", "--json",
+            "--iterations", "1" if arguments.quick else "3", "--seed", str(arguments.seed), *quick,
         )  # fmt: skip
         wall_s = time.monotonic() - start
     if arguments.save:

@@ -43,11 +43,15 @@ def campaign_table() -> str:
         low, high = r["real_return"]["ci95"]
         rows.append(
             [
-                str(r["iteration"]), f"{r['real_return']['mean']:.1f} [{low:.1f}, {high:.1f}]", f"{r['sim_return']['mean']:.1f}",
-                *(f"{r['sim_error'][h]:.3f}" for h in horizons), *(f"{r['new_log_error'][h]:.3f}" for h in horizons),
-                f"{r['real_seconds']:.0f}", f"{r['wall_seconds']:.0f}",
+                str(r["iteration"]),
+                f"{r['real_return']['mean']:.1f} [{low:.1f}, {high:.1f}]",
+                f"{r['sim_return']['mean']:.1f}",
+                *(f"{r['sim_error'][h]:.3f}" for h in horizons),
+                *(f"{r['new_log_error'][h]:.3f}" for h in horizons),
+                f"{r['real_seconds']:.0f}",
+                f"{r['wall_seconds']:.0f}",
             ]
-        )  # fmt: skip
+        )
     rows.append(["oracle", f"{result['oracle_return']:.1f}", *[""] * (len(head) - 2)])
     return markdown(head, rows)
 
@@ -90,8 +94,12 @@ def filled(text: str) -> str:
     for name, make in SECTIONS.items():
         pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         if pattern.search(text):
-            text = pattern.sub(lambda match, body=make(): f"{match[1]}{body}\n{match[2]}", text)  # type: ignore[misc]
+            text = replaced(pattern, make(), text)
     return text
+
+
+def replaced(section: re.Pattern[str], body: str, text: str) -> str:
+    return section.sub(lambda match: f"{match[1]}{body}\n{match[2]}", text)
 
 
 def main() -> None:

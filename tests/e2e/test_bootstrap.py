@@ -19,10 +19,18 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ARGUMENTS = ["bootstrap", "--robot", "cartpole", "--fleet", "2", "--iterations", "2", "--quick", "--json"]
 POISON = {
-    "AWS_ACCESS_KEY_ID": "poison", "AWS_SECRET_ACCESS_KEY": "poison", "AWS_PROFILE": "poison", "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-    "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_PROFILE": "poison", "RAY_ADDRESS": "127.0.0.1:9",
-    "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9",
-}  # fmt: skip
+    "AWS_ACCESS_KEY_ID": "poison",
+    "AWS_SECRET_ACCESS_KEY": "poison",
+    "AWS_PROFILE": "poison",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "PREFECT_API_URL": "http://127.0.0.1:9/api",
+    "PREFECT_PROFILE": "poison",
+    "RAY_ADDRESS": "127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "ALL_PROXY": "http://127.0.0.1:9",
+}
 
 
 def command(home: Path, *arguments: str, **extra: str) -> "subprocess.Popen[str]":
