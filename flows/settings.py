@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage.contracts.errors import InputError
 from storage.embedded.home import Home
-from storage.objects import S3Config
+from storage.s3.config import S3Config
 
 
 class Settings(BaseSettings):
@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = None
     ray_address: str | None = None
     workers: int = Field(default=2, ge=1, le=64)
+    min_free_mb: int = Field(default=500, ge=0)
+    """Free space without which the embedded object store is not started."""
 
     @property
     def s3(self) -> S3Config | None:

@@ -62,7 +62,8 @@ class Worlds:
             history = History(drawn[:, None], drawn.new_zeros(self.n, 0, self.spec.command_layout.width))
         history.check(self.spec, self.n)
         # The episode seed enters the noise through the counter, so that one Worlds gives many different rollouts.
-        counter = torch.full((self.n,), (seed - self.seed) * 1_000_003 * 4096, dtype=torch.int64, device=self.device)
+        offset = (seed - self.seed) * 1_000_003 * 4096 % (1 << 62)
+        counter = torch.full((self.n,), offset, dtype=torch.int64, device=self.device)
         with torch.no_grad():
             return self._first(history, counter)
 

@@ -6,14 +6,16 @@ to older tables.
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Connection, create_engine, event, inspect, text
 from sqlalchemy.pool import NullPool
 
 from storage.catalog.database import Database
 from storage.contracts.errors import IncompatibleError, UnavailableError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 HEAD = "0001"
 """The revision that this code works with."""
@@ -32,8 +34,13 @@ def migrate(database: Database, target: str = HEAD) -> None:
         database.write(lambda connection: _upgrade(connection, target, database.place))
 
 
-def script_config() -> Config:
-    """Alembic's configuration for the migrations of the package."""
+def script_config() -> "Config":
+    """Alembic's configuration for the migrations of the package.
+
+    Alembic is imported only when there is something to migrate: commands such as `status` answer at once.
+    """
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -74,6 +81,9 @@ def _upgrade(connection: Connection, target: str, place: str) -> None:
     found = _revision(connection)
     if found == target:
         return
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
     config = script_config()
     known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     if found is not None and found not in known:
