@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
@@ -41,8 +40,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             values = json.loads((file.metadata() or {})["values"])
             return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is not a policy checkpoint: {error}", code="corrupt", remedy="delete it to begin again") from error
-
+        raise DataError(
+            f"{path} is not a policy checkpoint: {error}", code="corrupt", remedy="delete it to begin again"
+        ) from error
 
 
 def progressed(path: Path) -> int:

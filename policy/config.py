@@ -13,13 +13,13 @@ class PolicyConfig(Contract):
 
     seed: int = 0
     algorithm: Literal["shac", "ppo"] = "shac"
-    updates: int = Field(default=300, ge=1)
+    updates: int = Field(default=400, ge=1)
     """Gradient updates of the policy: the budget."""
-    worlds: int = Field(default=64, ge=2)
+    worlds: int = Field(default=128, ge=2)
     """Worlds stepped together, over all scenes."""
-    horizon_steps: int = Field(default=32, ge=1, le=512)
+    horizon_steps: int = Field(default=16, ge=1, le=512)
     """Control periods between two updates; gradients pass through this many steps."""
-    windows: int = Field(default=6, ge=1)
+    windows: int = Field(default=12, ge=1)
     """Updates made on one draw of hypotheses; then fresh hypotheses and fresh starts are drawn."""
     history_steps: int = Field(default=5, ge=1, le=256)
     width: int = Field(default=64, ge=4, le=1024)
@@ -28,14 +28,18 @@ class PolicyConfig(Contract):
     """Rewards this far ahead count 1/e."""
     trace: float = Field(default=0.95, ge=0, le=1)
     """Lambda of TD(lambda) and of the generalised advantage."""
-    actor_rate: float = Field(default=5e-3, gt=0)
-    critic_rate: float = Field(default=5e-3, gt=0)
+    actor_rate: float = Field(default=1e-2, gt=0)
+    critic_rate: float = Field(default=1e-2, gt=0)
+    value_first_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the updates in which only the value learns, when training goes on from an earlier policy."""
     final_rate_share: float = Field(default=0.1, gt=0, le=1)
     """Learning rates fall linearly to this share of their start."""
     critic_steps: int = Field(default=8, ge=1)
     target_rate: float = Field(default=0.2, gt=0, le=1)
     """Share of the new value network that enters the target network after each update."""
     gradient_clip: float = Field(default=1.0, gt=0)
+    outlier_clip: float = Field(default=3.0, gt=0)
+    """A world's gradient counts at most this many times the median world's."""
     exploration: float = Field(default=0.4, gt=0, le=2)
     """First standard deviation of the command before squashing, in half ranges."""
     smoothness: float = Field(default=0.002, ge=0)

@@ -1,7 +1,8 @@
 """What a policy is worth in the simulator, judged on hypotheses that it was not trained on.
 
 The same withheld hypotheses, starts and noise are used for every policy of a comparison, so differences are paired. The
-value is pessimistic: a policy that shines in some hypotheses and fails in others exploits what the simulator does not know.
+value is pessimistic: a policy that shines in some hypotheses and fails in others exploits what the simulator does
+not know.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ AUDIT = 1 << 31
 
 @dataclass(frozen=True)
 class Value:
-    """Returns over withheld worlds. `per_robot` [robots][worlds]; `spread` is the mean over robots of their deviation."""
+    """Returns over withheld worlds. `per_robot` [robots][worlds]; `spread` is the mean over robots of their
+    deviation."""
 
     mean: float
     spread: float
@@ -33,10 +35,17 @@ class Value:
 
 
 def evaluate(
-    policy: PolicyNetwork, scenes: Sequence[ScenePort], task: Task, *, worlds: int, pessimism: float, seed: int = WITHHELD,
+    policy: PolicyNetwork,
+    scenes: Sequence[ScenePort],
+    task: Task,
+    *,
+    worlds: int,
+    pessimism: float,
+    seed: int = WITHHELD,
     device: str | torch.device = "cpu",
-) -> Value:  # fmt: skip
-    """Whole episodes from the task's start in about `worlds` worlds, shared among the scenes, without exploration noise."""
+) -> Value:
+    """Whole episodes from the task's start in about `worlds` worlds, shared among the scenes, without exploration
+    noise."""
     means, spreads, returns = [], [], []
     for index, scene in enumerate(scenes):
         held = scene.sample(max(2, worlds // len(scenes)), seed=seed + index, device=device)

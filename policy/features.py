@@ -1,7 +1,9 @@
 """From physical history to numbers of order one. The constants are drawn once, kept with the policy and never change.
 
-Angles become (sin, cos); a column with limits is centred and scaled by them; another one by robust statistics of what was
-seen, and bent by asinh, which is the identity near 0 and a logarithm far out: a sensor fault must not blow up the command.
+Angles become (sin, cos); a column with limits is centred and scaled by them; another one by robust statistics of
+what was
+seen, and bent by asinh, which is the identity near 0 and a logarithm far out: a sensor fault must not blow up the
+command.
 Commands are scaled by the range they may take. Nothing here is learned, and nothing knows a robot by name.
 """
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from storage.contracts.channel import Kind
 from storage.contracts.errors import ContractError
 from storage.contracts.robot import RobotSpec
+
 
 @dataclass(frozen=True)
 class Scales:

@@ -40,18 +40,29 @@ class Learner:
     discount: float
     reward_scale: float
 
-    def set_rates(self, config: PolicyConfig, share: float) -> None:
-        """Learning rates when `share` [0, 1] of the budget is spent."""
+    def set_rates(self, config: PolicyConfig, share: float, *, warm: bool = False) -> None:
+        """Learning rates when `share` [0, 1] of the budget is spent.
+
+        With `warm` the policy is an earlier one and the value is new: the policy waits until the value has learned
+        what it
+        is worth, or the first gradients would ruin it.
+        """
         left = 1.0 - (1.0 - config.final_rate_share) * share
-        for optimiser, rate in ((self.actor, config.actor_rate), (self.critic, config.critic_rate)):
-            optimiser.rate = rate * left
+        waits = warm and share < config.value_first_share
+        self.actor.rate = 0.0 if waits else config.actor_rate * left
+        self.critic.rate = config.critic_rate * left
 
 
 def make_learner(
-    scenes: Sequence[ScenePort], task: Task, config: PolicyConfig, starts: History | None, warm_start: PolicyNetwork | None,
+    scenes: Sequence[ScenePort],
+    task: Task,
+    config: PolicyConfig,
+    starts: History | None,
+    warm_start: PolicyNetwork | None,
     device: torch.device,
-) -> tuple[RobotSpec, Learner]:  # fmt: skip
-    """The scenes' robot and fresh networks for it, or the policy of `warm_start`. Raises InputError if shapes differ."""
+) -> tuple[RobotSpec, Learner]:
+    """The scenes' robot and fresh networks for it, or the policy of `warm_start`. Raises InputError if shapes
+    differ."""
     spec, states, reach = survey(scenes, task, config, device)
     commands = torch.zeros(0, len(spec.safe))
     if starts is not None and starts.state.shape[0]:
@@ -94,7 +105,9 @@ def survey(
     for index, scene in enumerate(scenes):
         worlds = scene.sample(8, seed=SURVEY - index, device=device)
         specs.append(worlds.spec)
-        command = scales_of(worlds.spec, states=_none(worlds.spec.state_layout.width), commands=_none(len(worlds.spec.safe)))
+        command = scales_of(
+            worlds.spec, states=_none(worlds.spec.state_layout.width), commands=_none(len(worlds.spec.safe))
+        )
         window = task_windows(worlds.spec, task, worlds.n, config.history_steps, generator)
         run = begin(worlds, History(window.state.to(device), window.command.to(device)), SURVEY - index)
         acting = torch.zeros(worlds.n, len(worlds.spec.safe))
@@ -107,7 +120,9 @@ def survey(
             rewards.append(reward.abs().cpu())
     others = sorted({spec.name for spec in specs if spec.digest != specs[0].digest})
     if others:
-        raise InputError(f"one policy is for one kind of robot; scenes are of '{specs[0].name}' and of {', '.join(others)}")
+        raise InputError(
+            f"one policy is for one kind of robot; scenes are of '{specs[0].name}' and of {', '.join(others)}"
+        )
     return specs[0], torch.cat(states), float(torch.quantile(torch.cat(rewards), 0.95))
 
 
@@ -130,6 +145,8 @@ def _copy_policy(source: PolicyNetwork, policy: PolicyNetwork) -> None:
     if before != after:
         differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         shown = ", ".join(f"{name} {before.get(name)} against {after.get(name)}" for name in differing[:3])
-        raise InputError(f"the warm start has another shape than the settings ask for: {shown}; "
-                         "keep history_steps, width and depth of the earlier policy")  # fmt: skip
+        raise InputError(
+            f"the warm start has another shape than the settings ask for: {shown}; "
+            "keep history_steps, width and depth of the earlier policy"
+        )
     policy.load_state_dict(source.state_dict())

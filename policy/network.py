@@ -1,6 +1,7 @@
 """The networks: a policy and a value over windows of physical history. All normalisation is inside.
 
-The policy's command is `centre + scale * tanh(mean)`, so it is within the limits whatever the weights. These modules do not
+The policy's command is `centre + scale * tanh(mean)`, so it is within the limits whatever the weights. These
+modules do not
 train themselves and hold no history; callers keep the window (see `policy.windows`).
 """
 
@@ -53,7 +54,8 @@ class ValueNetwork(nn.Module):
 
 
 def perceptron(inputs: int, width: int, depth: int, outputs: int) -> nn.Sequential:
-    """Linear, LayerNorm, ELU per hidden layer (SHAC, Xu et al. 2022, appendix: layer norm keeps the value's slope tame)."""
+    """Linear, LayerNorm, ELU per hidden layer (SHAC, Xu et al. 2022, appendix: layer norm keeps the value's slope
+    tame)."""
     layers: list[nn.Module] = []
     for index in range(depth):
         layers += [nn.Linear(inputs if index == 0 else width, width), nn.LayerNorm(width), nn.ELU()]

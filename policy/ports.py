@@ -1,6 +1,8 @@
-"""What a trainer needs of a simulator, as structural types: the learned one fits, and so does any analytic one in a test.
+"""What a trainer needs of a simulator, as structural types: the learned one fits, and so does any analytic one in
+a test.
 
-Nothing here is implemented, and nothing here imports the simulator. Shapes: N worlds, K history steps, S state, C command.
+Nothing here is implemented, and nothing here imports the simulator. Shapes: N worlds, K history steps, S state, C
+command.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +14,8 @@ from storage.contracts.robot import RobotSpec
 
 
 class History(NamedTuple):
-    """A window of what a robot saw, oldest first, physical units: row k of `command` acted just before row k of `state`."""
+    """A window of what a robot saw, oldest first, physical units: row k of `command` acted just before row k of
+    `state`."""
 
     state: Tensor
     """[N, K, S]."""
@@ -54,7 +57,8 @@ class WorldsPort(Protocol):
 
 
 class ScenePort(Protocol):
-    """One robot, or several of one specification, grounded. `sample` draws hypotheses: equal (n, seed) gives equal worlds."""
+    """One robot, or several of one specification, grounded. `sample` draws hypotheses: equal (n, seed) gives equal
+    worlds."""
 
     def sample(self, n: int, seed: int, device: str | torch.device = "cpu") -> WorldsPort:
         """`n` worlds, or a few more where robots and members are to have equal shares."""

@@ -1,16 +1,19 @@
 """Running a policy in worlds: the differentiable window that trainers learn from, and whole episodes for evaluation.
 
-A run that terminated stays in its worlds and counts for nothing from then on; it is never reset inside a draw of worlds.
+A run that terminated stays in its worlds and counts for nothing from then on; it is never reset inside a draw of
+worlds.
 Time limits do not occur in here: a window that is simply cut is bootstrapped by whoever calls.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from policy.config import PolicyConfig
 from policy.network import PolicyNetwork
 from policy.ports import History, OutcomePort, WorldsPort
 from policy.tree import detach
@@ -50,8 +53,11 @@ def begin(worlds: WorldsPort, windows: History, seed: int) -> Run:
     return Run(worlds, state, windows, torch.ones(worlds.n, dtype=torch.bool, device=windows.state.device))
 
 
-def judge(task: Task, worlds: WorldsPort, state: Tensor, command: Tensor, outcome: OutcomePort) -> tuple[Tensor, Tensor]:
-    """Reward [N] and terminated [N] of arriving in `state` [N, S]: the task's expressions, else what the simulator predicts."""
+def judge(
+    task: Task, worlds: WorldsPort, state: Tensor, command: Tensor, outcome: OutcomePort
+) -> tuple[Tensor, Tensor]:
+    """Reward [N] and terminated [N] of arriving in `state` [N, S]: the task's expressions, else what the simulator
+    predicts."""
     if task.reward_channel is not None and outcome.reward is not None:
         reward = outcome.reward
     else:
@@ -74,18 +80,23 @@ def advance(run: Run, task: Task, command: Tensor) -> tuple[Tensor, Tensor]:
     return reward, terminated
 
 
-import os
-CLIPK=float(os.environ.get('CLIPK','0'))
-DECAY=float(os.environ.get('DECAY','1'))
-def bounded(gradient: Tensor) -> Tensor:
+def bound_outliers(gradient: Tensor, largest: float) -> Tensor:
+    """Gradient [N, C] with each world's norm at most `largest` times the median over worlds.
+
+    Near an unstable equilibrium the gradient of a few worlds grows without limit and would speak for all of them.
+    """
     size = gradient.norm(dim=1, keepdim=True)
-    return gradient * (CLIPK * size.median() / size.clamp_min(1e-12)).clamp(max=1.0)
+    share: Tensor = (largest * size.median() / size.clamp_min(1e-12)).clamp(max=1.0)
+    return gradient * share
 
 
-def collect(run: Run, policy: PolicyNetwork, task: Task, steps: int, noise: Tensor, smoothness: float) -> Transitions:
+def collect(
+    run: Run, policy: PolicyNetwork, task: Task, steps: int, noise: Tensor, config: PolicyConfig
+) -> Transitions:
     """`steps` control periods with exploration `noise` [T, N, C], standard normal; gradients flow unless switched off.
 
-    The reward is less `smoothness` times the squared change of command in half ranges. `run` is moved on in place.
+    The reward is less `config.smoothness` times the squared change of command in half ranges. `run` is moved on in
+    place.
     """
     windows, raws, log_probs, rewards, ends, alive = [run.window], [], [], [], [], []
     std, scale = policy.log_std.exp(), policy.features.command_scale
@@ -93,19 +104,18 @@ def collect(run: Run, policy: PolicyNetwork, task: Task, steps: int, noise: Tens
         raw = policy.mean(*run.window) + std * noise[t]
         command = policy.squash(raw)
         change = ((command - run.window.command[:, -1]) / scale).square().sum(dim=1)
-        if command.requires_grad and CLIPK>0:
-            command.register_hook(bounded)
+        if command.requires_grad:
+            command.register_hook(partial(bound_outliers, largest=config.outlier_clip))
         alive.append(run.alive)
         reward, terminated = advance(run, task, command)
-        if command.requires_grad and DECAY<1:
-            from policy.tree import tree_map
-            tree_map(lambda x: (x.register_hook(lambda g: g*DECAY), x)[1] if x.requires_grad else x, run.state)
         raws.append(raw)
         log_probs.append((-0.5 * noise[t].square() - policy.log_std).sum(dim=1))
-        rewards.append(reward - smoothness * change * alive[-1])
+        rewards.append(reward - config.smoothness * change * alive[-1])
         ends.append(terminated)
         windows.append(run.window)
-    return Transitions(windows, torch.stack(raws), torch.stack(log_probs), torch.stack(rewards), torch.stack(ends), torch.stack(alive))
+    return Transitions(
+        windows, torch.stack(raws), torch.stack(log_probs), torch.stack(rewards), torch.stack(ends), torch.stack(alive)
+    )
 
 
 @torch.no_grad()

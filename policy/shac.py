@@ -1,6 +1,8 @@
-"""First-order policy learning: gradients of the return through a short window of the simulator, closed by a learned value.
+"""First-order policy learning: gradients of the return through a short window of the simulator, closed by a
+learned value.
 
-After Xu et al. 2022 (short-horizon actor-critic, arXiv:2204.07137), with world weights towards the worse tail. The update
+After Xu et al. 2022 (short-horizon actor-critic, arXiv:2204.07137), with world weights towards the worse tail. The
+update
 holds no worlds of its own and draws no hypotheses; the trainer does.
 """
 
@@ -18,7 +20,9 @@ from policy.windows import join
 from storage.contracts.task import Task
 
 
-def update(learner: Learner, runs: list[Run], task: Task, config: PolicyConfig, steps: int, generator: torch.Generator) -> dict[str, float]:
+def update(
+    learner: Learner, runs: list[Run], task: Task, config: PolicyConfig, steps: int, generator: torch.Generator
+) -> dict[str, float]:
     """One policy update and the value updates that follow. Moves `runs` on by `steps` and cuts them from the graph."""
     learner.actor.zero_grad()
     inputs: list[History] = []
@@ -27,9 +31,9 @@ def update(learner: Learner, runs: list[Run], task: Task, config: PolicyConfig, 
     for run in runs:
         run.detach()
         noise = torch.randn(steps, run.worlds.n, run.window.command.shape[2], generator=generator).to(run.alive.device)
-        seen = collect(run, learner.policy, task, steps, noise, config.smoothness)
+        seen = collect(run, learner.policy, task, steps, noise, config)
         loss = actor_loss(learner, seen, config) / len(runs)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         windows, target = value_targets(learner, seen, config)
         inputs.append(windows)
         targets.append(target)
@@ -53,7 +57,8 @@ def actor_loss(learner: Learner, seen: Transitions, config: PolicyConfig) -> Ten
     with torch.no_grad():
         surprise = gain - learner.target(*seen.windows[0])
         weight = tail_weights(surprise, config.tail_fraction, config.tail_weight) * seen.alive[0]
-    return -(weight * gain).sum() / weight.sum().clamp_min(1.0) / steps**0.5
+    loss: Tensor = -(weight * gain).sum() / weight.sum().clamp_min(1.0) / steps**0.5
+    return loss
 
 
 def tail_weights(outcome: Tensor, fraction: float, extra: float) -> Tensor:
@@ -74,8 +79,11 @@ def value_targets(learner: Learner, seen: Transitions, config: PolicyConfig) -> 
     return History(before.state[counted], before.command[counted]), target.flatten()[counted]
 
 
-def fit_value(learner: Learner, windows: History, target: Tensor, config: PolicyConfig, generator: torch.Generator) -> float:
-    """`critic_steps` gradient steps on random halves, then the target network follows. Returns the last squared error."""
+def fit_value(
+    learner: Learner, windows: History, target: Tensor, config: PolicyConfig, generator: torch.Generator
+) -> float:
+    """`critic_steps` gradient steps on random halves, then the target network follows. Returns the last squared
+    error."""
     error = torch.zeros(())
     n = target.shape[0]
     features = learner.value.features(*windows)
@@ -83,7 +91,7 @@ def fit_value(learner: Learner, windows: History, target: Tensor, config: Policy
         index = torch.randperm(n, generator=generator)[: max(1, n // 2)].to(target.device)
         error = (learner.value.body(features[index])[:, 0] - target[index]).square().mean()
         learner.critic.zero_grad()
-        error.backward()  # type: ignore[no-untyped-call]
+        error.backward()
         learner.critic.clip(config.gradient_clip)
         learner.critic.step()
     with torch.no_grad():

@@ -1,9 +1,9 @@
 """The learned simulator as `policy.ports` wants it: fleets and worlds whose resets take a policy's window of history.
 
-Row k of a policy's commands acted before row k of its states; the simulator's history starts with a state. Nothing else differs.
+Row k of a policy's commands acted before row k of its states; the simulator's history starts with a state. Nothing
+else differs.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,33 +54,23 @@ class SimulatedWorlds:
 
 @dataclass(frozen=True)
 class SimulatedFleet:
-    """Robots of one specification and one set of scales, stepped as one batch: a step costs about as much as for one of them."""
+    """Robots that are stepped as one batch; a step costs about as much as for one of them."""
 
-    scenes: tuple[Scene, ...]
+    scene: MixedScene
 
     def sample(self, n: int, seed: int, device: str | torch.device = "cpu") -> SimulatedWorlds:
-        """At least `n` worlds, equally many of each robot and of each member of the ensemble."""
-        members = self.scenes[0].model.members
-        each = math.ceil(n / len(self.scenes) / members) * members
-        parts = [scene.sample(each, seed * len(self.scenes) + i, str(device)) for i, scene in enumerate(self.scenes)]
-        # World i of a batch is of member i mod M, so blocks of a multiple of M keep their members.
-        first, z = parts[0], torch.cat([part.z for part in parts])
-        robot = torch.arange(len(parts), device=z.device).repeat_interleave(each)
-        return SimulatedWorlds(Worlds(first.model, first.spec, first.frame, z, seed), robot)
+        worlds = self.scene.sample(n, seed, str(device))
+        return SimulatedWorlds(worlds, self.scene.robots(n).to(worlds.device))
 
 
 def ground_all(simulator: Simulator, spec: RobotSpec, prompts: Sequence[Sequence[Episode]]) -> list[SimulatedFleet]:
-    """The robots, each grounded in its own episodes; those of equal scales together, since they can be stepped as one batch."""
+    """The robots, each grounded in its own episodes; those that can be stepped as one batch together."""
     fleets: list[list[Scene]] = []
     for episodes in prompts:
         scene = simulator.ground(Prompt(spec, tuple(episodes)))
-        like = next((fleet for fleet in fleets if _alike(fleet[0], scene)), None)
+        like = next((fleet for fleet in fleets if can_mix([fleet[0], scene])), None)
         if like is None:
             fleets.append([scene])
         else:
             like.append(scene)
-    return [SimulatedFleet(tuple(fleet)) for fleet in fleets]
-
-
-def _alike(a: Scene, b: Scene) -> bool:
-    return a.model is b.model and a.spec == b.spec and a.frame.scales.to_json() == b.frame.scales.to_json()
+    return [SimulatedFleet(MixedScene(tuple(fleet))) for fleet in fleets]

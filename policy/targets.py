@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 
-def td_lambda(reward: Tensor, next_value: Tensor, terminated: Tensor, ended: Tensor, discount: float, trace: float) -> Tensor:
+def td_lambda(
+    reward: Tensor, next_value: Tensor, terminated: Tensor, ended: Tensor, discount: float, trace: float
+) -> Tensor:
     """TD(lambda) returns [T, N] (Sutton and Barto 2018, eq. 12.18).
 
-    G_t = r_t + discount * ((1 - trace) * V(s_t+1) + trace * G_t+1), with G_t+1 = V(s_t+1) at the end of a run or of the window.
+    G_t = r_t + discount * ((1 - trace) * V(s_t+1) + trace * G_t+1), with G_t+1 = V(s_t+1) at the end of a run or
+    of the window.
     """
     value = next_value * (~terminated)
     following = value[-1]
@@ -27,7 +30,8 @@ def td_lambda(reward: Tensor, next_value: Tensor, terminated: Tensor, ended: Ten
 def advantages(
     reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, ended: Tensor, discount: float, trace: float
 ) -> Tensor:
-    """Generalised advantages [T, N] (Schulman et al. 2016, eq. 16): A_t = delta_t + discount * trace * A_t+1 within a run."""
+    """Generalised advantages [T, N] (Schulman et al. 2016, eq. 16): A_t = delta_t + discount * trace * A_t+1
+    within a run."""
     delta = reward + discount * next_value * (~terminated) - value
     following = torch.zeros_like(value[0])
     found = torch.empty_like(reward)

@@ -1,6 +1,7 @@
 """Training a policy inside sampled worlds of one or several robots.
 
-Training goes in draws: fresh hypotheses of every scene, fresh starts, then `config.windows` updates. Between draws nothing
+Training goes in draws: fresh hypotheses of every scene, fresh starts, then `config.windows` updates. Between draws
+nothing
 of the worlds survives but the pool of visited states, so a checkpoint is small and resuming is exact to the bit.
 The policy that comes out is the one of highest pessimistic value on withheld hypotheses, not the last one.
 This module starts no processes and writes nothing but its checkpoint.
@@ -35,7 +36,8 @@ CANDIDATES = 8
 
 @dataclass(frozen=True)
 class TrainedPolicy:
-    """The chosen policy. `curve` has one row per evaluation; `simulated` is its return on hypotheses used for nothing else."""
+    """The chosen policy. `curve` has one row per evaluation; `simulated` is its return on hypotheses used for
+    nothing else."""
 
     network: PolicyNetwork
     spec: RobotSpec
@@ -47,10 +49,16 @@ class TrainedPolicy:
 
 
 def train_policy(
-    scenes: Sequence[ScenePort], task: Task, config: PolicyConfig, *, starts: History | None = None,
-    checkpoint: Path | None = None, warm_start: PolicyNetwork | None = None, progress: Progress | None = None,
+    scenes: Sequence[ScenePort],
+    task: Task,
+    config: PolicyConfig,
+    *,
+    starts: History | None = None,
+    checkpoint: Path | None = None,
+    warm_start: PolicyNetwork | None = None,
+    progress: Progress | None = None,
     device: str | torch.device = "cpu",
-) -> TrainedPolicy:  # fmt: skip
+) -> TrainedPolicy:
     """Trains on `scenes` (one per robot) within `config.updates` updates.
 
     Args:
@@ -63,6 +71,7 @@ def train_policy(
     training = _Training(scenes, task, config, starts, warm_start, torch.device(device))
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint)
+    training.judge_warm_start()
     while not training.finished:
         training.draw()
         if training.due and checkpoint is not None:
@@ -76,9 +85,14 @@ class _Training:
     """One training run between its draws."""
 
     def __init__(
-        self, scenes: Sequence[ScenePort], task: Task, config: PolicyConfig, starts: History | None,
-        warm_start: PolicyNetwork | None, device: torch.device,
-    ) -> None:  # fmt: skip
+        self,
+        scenes: Sequence[ScenePort],
+        task: Task,
+        config: PolicyConfig,
+        starts: History | None,
+        warm_start: PolicyNetwork | None,
+        device: torch.device,
+    ) -> None:
         if not scenes:
             raise InputError("a policy needs at least one scene to train in, given none")
         self.scenes, self.task, self.config, self.device = list(scenes), task, config, device
@@ -94,6 +108,14 @@ class _Training:
         self.best: Value | None = None
         self.best_weights: dict[str, torch.Tensor] = {}
         self.due = False
+        self.warm = warm_start is not None
+        self.last: dict[str, float] = {}
+
+    def judge_warm_start(self) -> None:
+        """The policy that training goes on from is the first candidate: what comes out is not worse in this
+        simulator."""
+        if self.warm and self.updates == 0 and not self.curve:
+            self._evaluate()
 
     @property
     def finished(self) -> bool:
@@ -111,8 +133,10 @@ class _Training:
         for _ in range(min(self.windows, self.config.updates - self.updates)):
             if sum(int(run.alive.sum()) for run in runs) * 2 < sum(run.worlds.n for run in runs):
                 break  # most runs have ended: what is left teaches too little
-            self.learner.set_rates(self.config, self.updates / self.config.updates)
-            self.last = UPDATES[self.config.algorithm](self.learner, runs, self.task, self.config, self.steps, self.generator)
+            self.learner.set_rates(self.config, self.updates / self.config.updates, warm=self.warm)
+            self.last = UPDATES[self.config.algorithm](
+                self.learner, runs, self.task, self.config, self.steps, self.generator
+            )
             self.updates += 1
             for run, pool in zip(runs, self.pools, strict=True):
                 pool.add(History(run.window.state[run.alive], run.window.command[run.alive]), self.generator)
@@ -131,7 +155,8 @@ class _Training:
         return begin(worlds, History(window.state.to(self.device), window.command.to(self.device)), seed)
 
     def _starts(self, index: int, n: int) -> History:
-        """`n` windows: the task's start, states all over the place, and logged or visited ones, in the shares configured."""
+        """`n` windows: the task's start, states all over the place, and logged or visited ones, in the shares
+        configured."""
         config, features, draw = self.config, self.learner.policy.features, self.generator
         wide, good = min(n - 1, round(config.wide_share * n)), min(n - 1, round(config.good_share * n))
         held = self.pools[index].draw(n - wide - good - max(1, round(config.start_share * n)), draw)
@@ -145,26 +170,46 @@ class _Training:
         ]
         return join(parts if held is None else [*parts, History(held.state.cpu(), held.command.cpu())])
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> Value:
+        """Values the policy as it is, keeps it if it is the best so far, and returns the best value."""
         config, policy = self.config, self.learner.policy
         value = evaluate(
-            policy, self.scenes, self.task, worlds=config.evaluation_worlds, pessimism=config.pessimism, device=self.device
+            policy,
+            self.scenes,
+            self.task,
+            worlds=config.evaluation_worlds,
+            pessimism=config.pessimism,
+            device=self.device,
         )
-        self.curve.append({"updates": self.updates, "mean": value.mean, "spread": value.spread, "pessimistic": value.pessimistic, **self.last})
+        self.curve.append(
+            {
+                "updates": self.updates,
+                "mean": value.mean,
+                "spread": value.spread,
+                "pessimistic": value.pessimistic,
+                **self.last,
+            }
+        )
         self.stale += 1
         if self.best is None or value.pessimistic > self.best.pessimistic:
             self.best, self.stale = value, 0
             self.best_weights = {name: tensor.detach().clone() for name, tensor in policy.state_dict().items()}
+        return self.best
 
     def result(self) -> TrainedPolicy:
-        if self.best is None:
-            self._evaluate()
+        best = self.best if self.best is not None else self._evaluate()
         policy, config = self.learner.policy, self.config
         policy.load_state_dict(self.best_weights)
         audit = evaluate(
-            policy, self.scenes, self.task, worlds=2 * config.evaluation_worlds, pessimism=config.pessimism, seed=AUDIT, device=self.device
+            policy,
+            self.scenes,
+            self.task,
+            worlds=2 * config.evaluation_worlds,
+            pessimism=config.pessimism,
+            seed=AUDIT,
+            device=self.device,
         )
-        return TrainedPolicy(policy, self.spec, self.task, config, self.best, statistics(audit), tuple(self.curve))
+        return TrainedPolicy(policy, self.spec, self.task, config, best, statistics(audit), tuple(self.curve))
 
     def save(self, path: Path) -> None:
         tensors = {"generator": self.generator.get_state()}
@@ -177,16 +222,21 @@ class _Training:
             if pool.visited is not None:
                 tensors |= {f"pool.{index}.state": pool.visited.state, f"pool.{index}.command": pool.visited.command}
         values = {
-            "key": self.key, "updates": self.updates, "draws": self.draws, "stale": self.stale, "curve": self.curve,
-            "best": None if self.best is None else asdict(self.best), "reward_scale": self.learner.reward_scale,
-        }  # fmt: skip
+            "key": self.key,
+            "updates": self.updates,
+            "draws": self.draws,
+            "stale": self.stale,
+            "curve": self.curve,
+            "best": None if self.best is None else asdict(self.best),
+            "reward_scale": self.learner.reward_scale,
+        }
         checkpoints.save(path, tensors, values)
 
     def restore(self, path: Path) -> None:
         tensors, values = checkpoints.load(path)
         if values["key"] != self.key:
             raise InputError(
-                f"the checkpoint {path} is of other settings, task or robot ({values['key'][:12]} against {self.key[:12]})",
+                f"the checkpoint {path} is of other settings, task or robot ({values['key'][:8]}, {self.key[:8]})",
                 remedy="delete it to begin again, or give another path",
             )
         self.generator.set_state(tensors["generator"])

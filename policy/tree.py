@@ -1,6 +1,7 @@
 """Operations over explicit trees of tensors: dataclasses, named tuples, tuples, lists and dicts of them.
 
-A simulator's world state is such a tree. Leaves that are not tensors are passed through. This module does not know which.
+A simulator's world state is such a tree. Leaves that are not tensors are passed through. This module does not know
+which.
 """
 
 from collections.abc import Callable

@@ -19,10 +19,16 @@ def pack_network(network: PolicyNetwork) -> bytes:
     """Equal weights give equal bytes."""
     hidden = [layer for layer in network.body if isinstance(layer, torch.nn.Linear)][:-1]
     angles = network.features.angle_columns.tolist()
-    shape = {"history_steps": network.features.history_steps, "width": hidden[0].out_features, "depth": len(hidden), "angles": angles}
+    shape = {
+        "history_steps": network.features.history_steps,
+        "width": hidden[0].out_features,
+        "depth": len(hidden),
+        "angles": angles,
+    }
     encoded = torch.tensor(list(json.dumps(shape, sort_keys=True).encode()), dtype=torch.uint8)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
-    return to_bytes({**tensors, _SHAPE: encoded})
+    data: bytes = to_bytes({**tensors, _SHAPE: encoded})
+    return data
 
 
 def unpack_network(data: bytes) -> PolicyNetwork:
@@ -34,7 +40,9 @@ def unpack_network(data: bytes) -> PolicyNetwork:
         constants = {name: tensors[f"features.{name}"].double().numpy() for name in names}
         angle = np.zeros(len(constants["state_centre"]), dtype=bool)
         angle[shape["angles"]] = True
-        network = PolicyNetwork(Scales(**constants, angle=angle), shape["history_steps"], shape["width"], shape["depth"])
+        network = PolicyNetwork(
+            Scales(**constants, angle=angle), shape["history_steps"], shape["width"], shape["depth"]
+        )
         network.load_state_dict(tensors)
     except (SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
         raise DataError(f"these are not the weights of a policy: {error}", code="corrupt") from error

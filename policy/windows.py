@@ -1,11 +1,11 @@
 """The moving window of history that a policy sees, and where such windows come from when training starts an episode.
 
-A window is a `History` of K rows. Before a robot has a past, its first state is repeated and the safe command stands in.
+A window is a `History` of K rows. Before a robot has a past, its first state is repeated and the safe command
+stands in.
 """
 
-from collections.abc import Sequence
-
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -46,7 +46,8 @@ def task_windows(spec: RobotSpec, task: Task, n: int, history_steps: int, genera
 def wide_windows(
     spec: RobotSpec, centre: Tensor, scale: Tensor, n: int, history_steps: int, generator: torch.Generator
 ) -> History:
-    """`n` windows of states all over the place: whole turns for angles, the limits where there are some, else the scales.
+    """`n` windows of states all over the place: whole turns for angles, the limits where there are some, else the
+    scales.
 
     They show the value function what lies beyond the task's start, e.g. that standing still upright is worth more than
     spinning through it. Before its last row a window is extrapolated backwards by the channels that are derivatives.
@@ -67,7 +68,8 @@ def wide_windows(
 def rewarding(spec: RobotSpec, task: Task, windows: History, n: int) -> History:
     """The `n` windows whose last state the task rewards most; the first `n` where the reward is no expression.
 
-    Beginning where the reward is teaches to stay there, from which the way there is learned backwards (reverse curriculum,
+    Beginning where the reward is teaches to stay there, from which the way there is learned backwards (reverse
+    curriculum,
     Florensa et al. 2017, arXiv:1707.05300).
     """
     if task.reward is None:
@@ -93,7 +95,9 @@ def logged_windows(episodes: Sequence[Episode], history_steps: int, *, every: in
                 commands.append(episode.command[acts])
     if not states:
         return History(torch.zeros(0, history_steps, 0), torch.zeros(0, history_steps, 0))
-    return History(torch.tensor(np.stack(states), dtype=torch.float32), torch.tensor(np.stack(commands), dtype=torch.float32))
+    return History(
+        torch.tensor(np.stack(states), dtype=torch.float32), torch.tensor(np.stack(commands), dtype=torch.float32)
+    )
 
 
 def pick(windows: History, index: Tensor) -> History:
@@ -107,9 +111,11 @@ def join(parts: Sequence[History]) -> History:
 
 
 class StartPool:
-    """Where training episodes begin besides the task's start: logged windows, and states that the policy itself visited.
+    """Where training episodes begin besides the task's start: logged windows, and states that the policy itself
+    visited.
 
-    Visited states make short rollouts cover whole episodes. Two visited windows of fixed capacity per robot scene; draws and
+    Visited states make short rollouts cover whole episodes. Two visited windows of fixed capacity per robot scene;
+    draws and
     replacements come from the caller's generator, so that a resumed run goes on identically.
     """
 

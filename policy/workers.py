@@ -1,7 +1,10 @@
-"""A population of policies on Ray workers: one remote task per seed, each with a checkpoint of its own, the best one is kept.
+"""A population of policies on Ray workers: one remote task per seed, each with a checkpoint of its own, the best
+one is kept.
 
-The only module of this package that imports ray. A worker that dies is started again and goes on from its checkpoint, so the
-checkpoint folder must be on a file system that driver and workers share. Arguments and answers are bytes and plain values.
+The only module of this package that imports ray. A worker that dies is started again and goes on from its
+checkpoint, so the
+checkpoint folder must be on a file system that driver and workers share. Arguments and answers are bytes and plain
+values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +38,8 @@ SimulatorParts = tuple[SimulatorManifest, Mapping[str, bytes]]
 
 
 class Trained(NamedTuple):
-    """The chosen policy. `simulated` is its return on hypotheses used for nothing else; `values` one pessimistic value a seed."""
+    """The chosen policy. `simulated` is its return on hypotheses used for nothing else; `values` one pessimistic
+    value a seed."""
 
     manifest: PolicyManifest
     onnx: bytes
@@ -45,13 +49,23 @@ class Trained(NamedTuple):
 
 
 def train_population(
-    simulator: SimulatorParts, spec: RobotSpec, episodes: Mapping[str, Sequence[bytes]], task: Task, config: PolicyConfig, *,
-    seeds: Sequence[int], checkpoint: Path, simulator_digest: str | None = None, warm_start: bytes | None = None,
+    simulator: SimulatorParts,
+    spec: RobotSpec,
+    episodes: Mapping[str, Sequence[bytes]],
+    task: Task,
+    config: PolicyConfig,
+    *,
+    seeds: Sequence[int],
+    checkpoint: Path,
+    simulator_digest: str | None = None,
+    warm_start: bytes | None = None,
     progress: Progress | None = None,
-) -> Trained:  # fmt: skip
-    """Trains one policy per seed over all robots of `episodes` (robot -> its encoded episodes, the prompt that grounds it).
+) -> Trained:
+    """Trains one policy per seed over all robots of `episodes` (robot -> its encoded episodes, the prompt that
+    grounds it).
 
-    The logged states are starts of training, too. `warm_start` are packed weights. Ray must be initialised. Raises InputError
+    The logged states are starts of training, too. `warm_start` are packed weights. Ray must be initialised. Raises
+    InputError
     without seeds or robots.
     """
     if not seeds or not episodes:
@@ -60,7 +74,9 @@ def train_population(
     paths = [checkpoint / f"seed-{seed}.safetensors" for seed in seeds]
     gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
     packed = (simulator[0].to_json(), dict(simulator[1]))
-    shared = ray.put((packed, [list(episodes[robot]) for robot in sorted(episodes)], spec.to_json(), task.to_json(), warm_start))
+    shared = ray.put(
+        (packed, [list(episodes[robot]) for robot in sorted(episodes)], spec.to_json(), task.to_json(), warm_start)
+    )
     remote = _train_one.options(num_gpus=min(1.0, gpus / len(seeds)))
     tasks = [
         remote.remote(shared, config.model_copy(update={"seed": seed}).to_json(), str(path))
@@ -80,10 +96,14 @@ def _train_one(shared: Any, config_json: bytes, checkpoint: str) -> dict[str, An
     episodes = [[decode_episode(data) for data in clips] for clips in prompts]
     starts = logged_windows([e for clips in episodes for e in clips], config.history_steps)
     trained = train_policy(
-        ground_all(simulator, spec, episodes), task, config, starts=starts if starts.state.shape[0] else None,
-        checkpoint=Path(checkpoint), warm_start=unpack_network(warm_start) if warm_start is not None else None,
+        ground_all(simulator, spec, episodes),
+        task,
+        config,
+        starts=starts if starts.state.shape[0] else None,
+        checkpoint=Path(checkpoint),
+        warm_start=unpack_network(warm_start) if warm_start is not None else None,
         device="cuda" if ray.get_gpu_ids() else "cpu",
-    )  # fmt: skip
+    )
     _, onnx = export_onnx(trained.network, spec, task)
     return {
         "value": trained.value.pessimistic,
@@ -93,15 +113,23 @@ def _train_one(shared: Any, config_json: bytes, checkpoint: str) -> dict[str, An
     }
 
 
-def _best(found: Sequence[dict[str, Any]], seeds: Sequence[int], spec: RobotSpec, task: Task, simulator: str | None) -> Trained:
+def _best(
+    found: Sequence[dict[str, Any]], seeds: Sequence[int], spec: RobotSpec, task: Task, simulator: str | None
+) -> Trained:
     """The policy of highest pessimistic value on withheld hypotheses; of equals the first seed."""
     chosen, seed = max(zip(found, seeds, strict=True), key=lambda pair: pair[0]["value"])
     weights = chosen["weights"]
     manifest = PolicyManifest(
-        name=task.name, onnx_sha256=sha256_hex(chosen["onnx"]), weights_sha256=sha256_hex(weights), spec=spec, task=task.name,
-        history_steps=unpack_network(weights).features.history_steps, control_rate_hz=spec.control_rate_hz, simulator=simulator,
+        name=task.name,
+        onnx_sha256=sha256_hex(chosen["onnx"]),
+        weights_sha256=sha256_hex(weights),
+        spec=spec,
+        task=task.name,
+        history_steps=unpack_network(weights).features.history_steps,
+        control_rate_hz=spec.control_rate_hz,
+        simulator=simulator,
         seed=seed,
-    )  # fmt: skip
+    )
     values = {seed: float(one["value"]) for one, seed in zip(found, seeds, strict=True)}
     return Trained(manifest, chosen["onnx"], weights, ReturnStatistics.from_json(chosen["simulated"]), values)
 
@@ -113,4 +141,3 @@ def _wait(tasks: list[Any], paths: list[Path], updates: int, progress: Progress 
         if progress is not None and pending:
             shares = [min(1.0, progressed(path) / updates) for path in paths]
             progress(sum(shares) / len(shares), f"{len(pending)} of {len(tasks)} workers training")
-

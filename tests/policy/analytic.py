@@ -109,7 +109,8 @@ class PointState(NamedTuple):
 
 
 class PointWorlds:
-    """x' = x + a, exactly. With `ends_at`, the run terminates where x' exceeds it; with `logged`, the reward is predicted."""
+    """x' = x + a, exactly. With `ends_at`, the run terminates where x' exceeds it; with `logged`, the reward is
+    predicted."""
 
     spec = POINT
 
