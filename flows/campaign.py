@@ -53,7 +53,7 @@ def open_campaign(engine: Engine, config: CampaignConfig, iterations: int, *, ne
 
 def run_campaign(engine: Engine, opened: Opened, show: Show, on_iteration: Callable[[Result], None]) -> Result:
     """Runs what is left of the campaign and returns its result; `on_iteration` hears of each iteration as it ends."""
-    fleet = find_fleet(engine, opened.config.robot, opened.config.fleet)
+    fleet = find_fleet(engine.catalog, opened.config.robot, opened.config.fleet)
     fleet.task.check(fleet.spec)
     ctx = Context(engine, opened.row.id, opened.config, fleet, show)
     start_fleet(engine, fleet)

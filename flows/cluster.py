@@ -1,15 +1,19 @@
-"""The connection of this process to the Ray cluster: the embedded head, or the one that SIM2REAL_RAY_ADDRESS names."""
+"""The connection of this process to the Ray cluster: the embedded head, or the one that SIM2REAL_RAY_ADDRESS names.
+
+Ray reads its environment when it is imported: here, once `flows.services.enter_environment` has run.
+"""
 
 import logging
 import os
-
-import ray
+import sys
 
 from storage.contracts.errors import UnavailableError
 
 
 def connect() -> None:
     """Connects once; quiet. Raises UnavailableError that names the address."""
+    import ray
+
     if ray.is_initialized():
         return
     address = os.environ["RAY_ADDRESS"]
@@ -24,5 +28,6 @@ def connect() -> None:
 
 
 def disconnect() -> None:
-    if ray.is_initialized():
-        ray.shutdown()
+    """Leaves the cluster, if this process ever joined one."""
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        sys.modules["ray"].shutdown()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from flows import cluster
 from flows.progress import Progress, reporting
 from flows.services import Need, api_service, enter_environment, first_services, s3_config
 from flows.settings import Settings
@@ -28,6 +29,11 @@ class Engine:
     catalog: Catalog
     store: ObjectStore
     endpoints: Endpoints
+
+    def close_and_wait(self) -> None:
+        """Gives the servers up and returns when they are gone, unless somebody else needs them or `up` pinned them."""
+        cluster.disconnect()
+        self.stack.close(wait=True)
 
     @property
     def api_url(self) -> str:

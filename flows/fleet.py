@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from fleet_ingest.standins.registry import STANDINS, StandIn
 from flows.engine import Engine
 from flows.services import robot_service
+from flows.settings import Settings
+from storage.catalog.catalog import Catalog
 from storage.contracts.errors import InputError, UnknownName
 from storage.contracts.robot import RobotSpec
 from storage.contracts.task import Task
+from storage.embedded.home import Home
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Fleet:
         return self.standin.oracle_return() if self.standin else None
 
 
-def find_fleet(engine: Engine, robot: str, size: int) -> Fleet:
+def find_fleet(catalog: Catalog, robot: str, size: int) -> Fleet:
     """The stand-ins called `robot`, or the registered robots whose specification has that name.
 
     Raises UnknownName for a robot that nobody registered, InputError for one without a task.
@@ -40,13 +43,13 @@ def find_fleet(engine: Engine, robot: str, size: int) -> Fleet:
     if robot in STANDINS:
         standin = STANDINS[robot]
         return Fleet(standin.spec, standin.task, tuple(f"{robot}-{i + 1:04d}" for i in range(size)), standin)
-    rows = engine.catalog.robots.list(spec_name=robot)
+    rows = catalog.robots.list(spec_name=robot)
     if not rows:
-        known = {row.spec.name for row in engine.catalog.robots.list()} | set(STANDINS)
+        known = {row.spec.name for row in catalog.robots.list()} | set(STANDINS)
         raise UnknownName(
             "robot", robot, known, remedy="Import its logs with 'sim2real import', or add it with 'sim2real robot new'."
         )
-    tasks = engine.catalog.artefacts.list("task", name=robot)
+    tasks = catalog.artefacts.list("task", name=robot)
     if not tasks:
         raise InputError(
             f"robot '{robot}' has no task to train a policy for",
@@ -55,6 +58,12 @@ def find_fleet(engine: Engine, robot: str, size: int) -> Fleet:
         )
     task = Task.from_json(tasks[-1].manifest)
     return Fleet(rows[0].spec, task, tuple(row.serial for row in rows[:size]), None)
+
+
+def check_robot(settings: Settings, robot: str, size: int) -> None:
+    """Raises what `find_fleet` raises, before any server is started for nothing."""
+    with Catalog.open(settings.catalog_url or Home(settings.home).catalog_url) as catalog:
+        find_fleet(catalog, robot, size)
 
 
 def start_fleet(engine: Engine, fleet: Fleet) -> None:

@@ -22,7 +22,13 @@ def campaign_config(robot: str, *, fleet: int, seed: int, preset: Preset = "stan
             simulator=SimulatorConfig(updates=60, warm_updates=40, checkpoint_every=10, members=2),
             policy=PolicyConfig(updates=24, worlds=16, windows=4, evaluate_every=2, evaluation_worlds=8),
         )  # fmt: skip
-    return CampaignConfig(robot=robot, fleet=fleet, seed=seed)
+    return CampaignConfig(
+        robot=robot,
+        fleet=fleet,
+        seed=seed,
+        simulator=SimulatorConfig(updates=400, warm_updates=250),
+        policy=PolicyConfig(updates=300),
+    )
 
 
 def simulator_config(*, seed: int = 0, updates: int | None = None) -> SimulatorConfig:

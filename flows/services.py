@@ -34,7 +34,7 @@ def first_services(home: Home, settings: Settings, needs: frozenset[Need]) -> li
     """The servers that wait for no other: all but the API and the robots."""
     made = []
     if "s3" in needs and settings.s3 is None:
-        made.append(s3.s3_service(home))
+        made.append(s3.s3_service(home, min_free_bytes=settings.min_free_mb * 1_000_000))
     if "prefect" in needs and settings.prefect_api_url is None:
         made.append(prefect.prefect_service(home))
     if "ray" in needs and settings.ray_address is None:
@@ -105,7 +105,8 @@ def enter_environment(settings: Settings, home: Home, endpoints: Endpoints) -> N
     To be called before prefect and ray are imported: they read their settings then.
     """
     enter_driver_environment(home, endpoints)
-    os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
+    # What fails is said once, by the command; Prefect's own console lines would say it again with a stack trace.
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     if settings.prefect_api_url is not None:
         os.environ["PREFECT_API_URL"] = settings.prefect_api_url
     if settings.ray_address is not None:

@@ -69,14 +69,18 @@ def run(
 ) -> Result:
     """Runs the campaign with progress, prints the compounding table, and writes the report."""
     from flows.engine import open_engine
+    from flows.fleet import check_robot
     from flows.presets import campaign_config
     from flows.report.text import compounding_table
     from flows.services import EVERYTHING
     from flows.settings import Settings
 
+    settings = Settings()
+    check_robot(settings, robot, fleet)
     with ExitStack() as opened:
         with progress_shown():
-            engine = opened.enter_context(open_engine(Settings(), EVERYTHING))
+            engine = opened.enter_context(open_engine(settings, EVERYTHING))
+            opened.callback(engine.close_and_wait)
             from flows.prefect_flows import bootstrap as bootstrap_flow
             from flows.prefect_flows import using
 
