@@ -5,7 +5,6 @@ to older tables.
 """
 
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, create_engine, event, inspect, text
