@@ -1,7 +1,7 @@
 """From a trained network to an ONNX file and its manifest: equal weights give equal bytes.
 
-The graph is written out node by node, because PyTorch's exporter takes seconds and writes names of source files into it.
-It says again what `policy.features` and `policy.network` compute; a test holds the two together.
+The graph is written out node by node, because PyTorch's exporter takes seconds and writes names of source files into
+it. It says again what `policy.features` and `policy.network` compute; a test holds the two together.
 This module does not run policies; `policy.runtime` does.
 """
 
