@@ -1,4 +1,4 @@
-"""The command as a user meets it: wrong input, two commands at once, Ctrl-C, the speed of `--help` and `status`."""
+"""The command as a user meets it: what wrong input says, two at once, Ctrl-C, the speed of `--help` and `status`."""
 
 import json
 import os
