@@ -33,7 +33,7 @@ class SimulatorConfig(Contract):
     delay_s: float = Field(default=0.06, ge=0, le=1)
     prompt_s: float = Field(default=3.0, gt=0, le=60)
     updates: int = Field(default=1200, ge=1)
-    warm_updates: int = Field(default=500, ge=1)
+    warm_updates: int = Field(default=300, ge=1)
     rows: int = Field(default=512, ge=8)
     min_batch: int = Field(default=32, ge=2)
     max_batch: int = Field(default=128, ge=2)
@@ -44,14 +44,18 @@ class SimulatorConfig(Contract):
         Stage(steps=16, share=0.35),
         Stage(steps=32, share=0.2),
     )
-    warm_curriculum: tuple[Stage, ...] = (Stage(steps=8, share=0.4), Stage(steps=32, share=0.6))
+    warm_curriculum: tuple[Stage, ...] = (
+        Stage(steps=4, share=0.3),
+        Stage(steps=16, share=0.5),
+        Stage(steps=32, share=0.2),
+    )
     learning_rate: float = Field(default=6e-3, gt=0)
-    warm_learning_rate: float = Field(default=1.5e-3, gt=0)
+    warm_learning_rate: float = Field(default=5e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     average: float = Field(default=0.98, ge=0, lt=1)
     """Decay of the exponential moving average of the weights, which is what is kept."""
-    kl_weight: float = Field(default=1e-3, ge=0)
-    prompt_drop: float = Field(default=0.25, ge=0, le=1)
+    kl_weight: float = Field(default=3e-4, ge=0)
+    prompt_drop: float = Field(default=0.4, ge=0, le=1)
     history_drop: float = Field(default=0.2, ge=0, le=1)
     groups: int = Field(default=8, ge=1)
     """Context clips per batch; the targets of a batch share them."""

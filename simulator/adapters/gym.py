@@ -33,6 +33,7 @@ def as_vector_env(worlds: Worlds, task: Task, horizon_steps: int | None = None) 
 class WorldsVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """Observations [N, S] and actions [N, C] are float32 in physical units; actions outside the limits are clamped."""
 
+    render_mode: str | None = None
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
 
     def __init__(self, worlds: Worlds, task: Task, horizon_steps: int) -> None:

@@ -164,7 +164,8 @@ def bake(seed: int, make: Make) -> Episode:
 
 
 def test_an_appliance_with_a_timer_that_no_sensor_shows(episode_of: Make, small: SimulatorConfig) -> None:
-    config = small.model_copy(update={"updates": 300, "history_s": 0.4, "curriculum": (Stage(steps=24, share=1.0),)})
+    stages = (Stage(steps=24, share=0.5), Stage(steps=40, share=0.5))
+    config = small.model_copy(update={"updates": 300, "memory": 8, "history_s": 0.4, "curriculum": stages})
     sim = train_simulator([bake(s, episode_of) for s in range(12)], config)
     worlds = sim.ground(Prompt(oven_spec())).sample(64, 0)
     state = worlds.reset(History(torch.zeros(1, 9, 1), torch.zeros(1, 8, 1)))
@@ -176,7 +177,7 @@ def test_an_appliance_with_a_timer_that_no_sensor_shows(episode_of: Make, small:
     # heats by 0.25 K a step while the timer runs, then cools: the memory has to count
     assert heats[11] > 1.5
     assert max(heats) < 6.5
-    assert heats[31] < max(heats) - 0.2
+    assert heats[31] < max(heats) - 0.4
     assert better_than_hold_last(sim.score([bake(s, episode_of) for s in (70, 71)], (0.5,)), 0.5, 1.5)
 
 
