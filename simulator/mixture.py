@@ -1,6 +1,7 @@
-"""Several robots of one specification as one scene: their worlds are stepped together, in one batch instead of one each.
+"""Several robots of one specification as one scene: their worlds are stepped in one batch, not in one each.
 
-Small batches cost as much as large ones, so that training over a fleet in one scene is nearly as cheap as over one robot.
+Small batches cost as much as large ones, so that training over a fleet in one scene is nearly as cheap as over one
+robot.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,18 @@ from storage.contracts.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class MixedScene:
-    """R scenes of one simulator, specification and scale. World i is of robot (i div M) mod R and has member i mod M."""
+    """R scenes of one simulator, specification and scale.
+
+    World i is of robot (i div M) mod R and has member i mod M.
+    """
 
     scenes: tuple[Scene, ...]
 
     def sample(self, n: int, seed: int, device: str = "cpu") -> Worlds:
-        """`n` hypotheses about these robots; which robot and member world i has, and its sample, does not depend on n."""
+        """`n` hypotheses about these robots.
+
+        Which robot and member world i has, and its sample, does not depend on n.
+        """
         if n < 1:
             raise InputError(f"a scene is sampled into at least one world, given n={n}")
         first = self.scenes[0]
@@ -40,4 +47,7 @@ class MixedScene:
 def can_mix(scenes: Sequence[Scene]) -> bool:
     """Whether the scenes share simulator, specification and scales: robots that the simulator knows do."""
     first = scenes[0]
-    return all(s.model is first.model and s.spec.digest == first.spec.digest and s.frame.scales is first.frame.scales for s in scenes)
+    return all(
+        s.model is first.model and s.spec.digest == first.spec.digest and s.frame.scales is first.frame.scales
+        for s in scenes
+    )

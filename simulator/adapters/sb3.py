@@ -16,7 +16,10 @@ from storage.contracts.task import Task
 
 
 def as_sb3(worlds: Worlds, task: Task, horizon_steps: int | None = None) -> "WorldsVecEnv":
-    """For `PPO("MlpPolicy", as_sb3(worlds, task))`. Command channels without limits are refused: PPO needs a bounded box."""
+    """For `PPO("MlpPolicy", as_sb3(worlds, task))`.
+
+    Command channels without limits are refused: PPO needs a bounded box.
+    """
     if not np.isfinite(worlds.spec.command_limits).all():
         raise InputError(f"robot '{worlds.spec.name}' has command channels without limits; give them limits")
     return WorldsVecEnv(as_vector_env(worlds, task, horizon_steps))
