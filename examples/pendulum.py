@@ -10,6 +10,7 @@ from pathlib import Path
 
 MAPPING = """\
 name: pendulum
+files: "**/*.csv"
 path: "{robot}/{run}.csv"
 robot: "{robot}"
 time: {column: t_ms, unit: ms}

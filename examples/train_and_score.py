@@ -11,7 +11,7 @@ from simulator.simulator import Simulator
 from simulator.train import train_simulator
 from storage.contracts.episode import Episode
 
-CONFIG = SimulatorConfig(updates=400, members=3)
+CONFIG = SimulatorConfig(updates=200, members=3)
 
 
 def trained() -> tuple[Simulator, list[Episode], list[Episode]]:

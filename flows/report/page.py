@@ -80,7 +80,7 @@ def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) ->
             Section("Where the time went", plots=[Plot(charts.time_spent(records), "Seconds by step")]),
         ],
     )
-    _write(page, path)
+    write_page(page, path)
 
 
 def write_simulator_report(engine: Engine, robot: str, simulator: str | None, path: Path) -> None:
@@ -130,7 +130,7 @@ def write_simulator_report(engine: Engine, robot: str, simulator: str | None, pa
             ),
         ],
     )
-    _write(page, path)
+    write_page(page, path)
 
 
 def _campaign_cards(result: dict[str, Any]) -> list[dict[str, str]]:
@@ -209,7 +209,7 @@ def _policy_fans(engine: Engine, first: dict[str, Any], last: dict[str, Any]) ->
     ]
 
 
-def _write(page: Page, path: Path) -> None:
+def write_page(page: Page, path: Path) -> None:
     """Renders and writes by temporary name and rename. Raises UnavailableError when the place cannot be written."""
     template = files("flows.report").joinpath("page.html").read_text(encoding="utf-8")
     html = (

@@ -82,7 +82,14 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
+def transcript(name: str) -> Callable[[], str]:
+    """What a command printed, kept as it was in results/NAME.txt."""
+    return lambda: "```\n" + (RESULTS / f"{name}.txt").read_text().rstrip() + "\n```"
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
+    "demo": transcript("demo"),
+    "resume": transcript("resume"),
     "campaign": campaign_table,
     "loop": benchmark_table("loop"),
     "double_pendulum": benchmark_table("double_pendulum"),
