@@ -42,7 +42,7 @@ class PolicyConfig(Contract):
     """A world's gradient counts at most this many times the median world's."""
     exploration: float = Field(default=0.4, gt=0, le=2)
     """First standard deviation of the command before squashing, in half ranges."""
-    smoothness: float = Field(default=0.002, ge=0)
+    smoothness: float = Field(default=0.005, ge=0)
     """Penalty per unit of squared change of command, in half ranges, relative to the reward scale."""
     tail_fraction: float = Field(default=0.25, gt=0, le=1)
     tail_weight: float = Field(default=0.5, ge=0)

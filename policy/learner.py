@@ -28,9 +28,14 @@ HOLD_STEPS = 5
 """A random command of the survey is held this long."""
 
 
+TARGET_SPREAD = (0.25, 1.0)
+"""The standard deviation of scaled returns is kept between these."""
+MOST_RESCALING = 100.0
+
+
 @dataclass
 class Learner:
-    """`reward_scale` brings discounted returns to order one, whatever the task's rewards."""
+    """`reward_scale` brings discounted returns to order one, whatever the task's rewards; see `rescale`."""
 
     policy: PolicyNetwork
     value: ValueNetwork
@@ -39,13 +44,36 @@ class Learner:
     critic: Adam
     discount: float
     reward_scale: float
+    largest_scale: float
+
+    @property
+    def reward_unit(self) -> float:
+        """A typical difference of rewards per step, in the task's own unit."""
+        return 0.5 * (1.0 - self.discount) / self.reward_scale
+
+    @torch.no_grad()
+    def rescale(self, target: Tensor) -> Tensor:
+        """`target` [M] in new units, if its spread asks for new ones; the values say the same in them.
+
+        Rewards grow by orders of magnitude while a policy learns (van Hasselt et al. 2016, arXiv:1602.07714).
+        """
+        low, high = TARGET_SPREAD
+        spread = float(target.std()) if len(target) > 1 else low
+        if low <= spread <= high or spread == 0.0:
+            return target
+        before = self.reward_scale
+        self.reward_scale = min(before * (low * high) ** 0.5 / spread, self.largest_scale)
+        factor = self.reward_scale / before
+        for network in (self.value, self.target):
+            for parameter in network.body[-1].parameters():
+                parameter.mul_(factor)
+        return target * factor
 
     def set_rates(self, config: PolicyConfig, share: float, *, warm: bool = False) -> None:
         """Learning rates when `share` [0, 1] of the budget is spent.
 
         With `warm` the policy is an earlier one and the value is new: the policy waits until the value has learned
-        what it
-        is worth, or the first gradients would ruin it.
+        what it is worth, or the first gradients would ruin it.
         """
         left = 1.0 - (1.0 - config.final_rate_share) * share
         waits = warm and share < config.value_first_share
@@ -80,6 +108,7 @@ def make_learner(
     policy, value = policy.to(device), value.to(device)
     discount = config.discount(spec.control_rate_hz)
     betas = (0.7, 0.95)  # SHAC's own
+    scale = (1.0 - discount) / max(1.0, reach)
     return spec, Learner(
         policy,
         value,
@@ -87,7 +116,8 @@ def make_learner(
         Adam(policy.parameters(), config.actor_rate, betas),
         Adam(value.parameters(), config.critic_rate, betas),
         discount,
-        (1.0 - discount) / max(1.0, reach),
+        scale,
+        MOST_RESCALING * scale,
     )
 
 
@@ -101,29 +131,26 @@ def survey(
     Raises InputError if the scenes are of different robots.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    states, rewards, specs = [], [], []
-    for index, scene in enumerate(scenes):
-        worlds = scene.sample(8, seed=SURVEY - index, device=device)
-        specs.append(worlds.spec)
-        command = scales_of(
-            worlds.spec, states=_none(worlds.spec.state_layout.width), commands=_none(len(worlds.spec.safe))
-        )
-        window = task_windows(worlds.spec, task, worlds.n, config.history_steps, generator)
+    sampled = [scene.sample(8, seed=SURVEY - index, device=device) for index, scene in enumerate(scenes)]
+    spec = sampled[0].spec
+    others = sorted({worlds.spec.name for worlds in sampled if worlds.spec.digest != spec.digest})
+    if others:
+        raise InputError(f"one policy is for one kind of robot; scenes are of '{spec.name}' and of {', '.join(others)}")
+    task.check(spec)
+    command = scales_of(spec, states=_none(spec.state_layout.width), commands=_none(len(spec.safe)))
+    states, rewards = [], []
+    for index, worlds in enumerate(sampled):
+        window = task_windows(spec, task, worlds.n, config.history_steps, generator)
         run = begin(worlds, History(window.state.to(device), window.command.to(device)), SURVEY - index)
-        acting = torch.zeros(worlds.n, len(worlds.spec.safe))
-        for step in range(min(128, task.horizon_steps(worlds.spec))):
+        acting = torch.zeros(worlds.n, len(spec.safe))
+        for step in range(min(128, task.horizon_steps(spec))):
             if step % HOLD_STEPS == 0:
                 share = 2.0 * torch.rand(acting.shape, generator=generator) - 1.0
                 acting = torch.tensor(command.command_centre) + torch.tensor(command.command_scale) * share
             reward, _ = advance(run, task, acting.float().to(device))
             states.append(run.window.state[run.alive, -1].cpu())
             rewards.append(reward.abs().cpu())
-    others = sorted({spec.name for spec in specs if spec.digest != specs[0].digest})
-    if others:
-        raise InputError(
-            f"one policy is for one kind of robot; scenes are of '{specs[0].name}' and of {', '.join(others)}"
-        )
-    return specs[0], torch.cat(states), float(torch.quantile(torch.cat(rewards), 0.95))
+    return spec, torch.cat(states), float(torch.quantile(torch.cat(rewards), 0.95))
 
 
 def _none(width: int) -> np.ndarray:

@@ -47,6 +47,7 @@ class ValueNetwork(nn.Module):
         super().__init__()
         self.features = Features(scales, history_steps)
         self.body = perceptron(self.features.width, width, depth, 1)
+        nn.init.orthogonal_(self.body[-1].weight, gain=0.1)  # type: ignore[arg-type]
 
     def forward(self, state_history: Tensor, command_history: Tensor) -> Tensor:
         out: Tensor = self.body(self.features(state_history, command_history))

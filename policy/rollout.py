@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from policy.config import PolicyConfig
 from policy.network import PolicyNetwork
 from policy.ports import History, OutcomePort, WorldsPort
 from policy.tree import detach
@@ -91,26 +90,25 @@ def bound_outliers(gradient: Tensor, largest: float) -> Tensor:
 
 
 def collect(
-    run: Run, policy: PolicyNetwork, task: Task, steps: int, noise: Tensor, config: PolicyConfig
+    run: Run, policy: PolicyNetwork, task: Task, noise: Tensor, outlier_clip: float, smoothness: float
 ) -> Transitions:
-    """`steps` control periods with exploration `noise` [T, N, C], standard normal; gradients flow unless switched off.
+    """T control periods with exploration `noise` [T, N, C], standard normal; gradients flow unless switched off.
 
-    The reward is less `config.smoothness` times the squared change of command in half ranges. `run` is moved on in
-    place.
+    The reward is less `smoothness` times the squared change of command in half ranges. `run` is moved on in place.
     """
     windows, raws, log_probs, rewards, ends, alive = [run.window], [], [], [], [], []
     std, scale = policy.log_std.exp(), policy.features.command_scale
-    for t in range(steps):
+    for t in range(len(noise)):
         raw = policy.mean(*run.window) + std * noise[t]
         command = policy.squash(raw)
         change = ((command - run.window.command[:, -1]) / scale).square().sum(dim=1)
         if command.requires_grad:
-            command.register_hook(partial(bound_outliers, largest=config.outlier_clip))
+            command.register_hook(partial(bound_outliers, largest=outlier_clip))
         alive.append(run.alive)
         reward, terminated = advance(run, task, command)
         raws.append(raw)
         log_probs.append((-0.5 * noise[t].square() - policy.log_std).sum(dim=1))
-        rewards.append(reward - config.smoothness * change * alive[-1])
+        rewards.append(reward - smoothness * change * alive[-1])
         ends.append(terminated)
         windows.append(run.window)
     return Transitions(

@@ -27,11 +27,11 @@ def update(
     learner.actor.zero_grad()
     inputs: list[History] = []
     targets: list[Tensor] = []
-    gained = 0.0
+    gained, smoothness = 0.0, config.smoothness * learner.reward_unit
     for run in runs:
         run.detach()
         noise = torch.randn(steps, run.worlds.n, run.window.command.shape[2], generator=generator).to(run.alive.device)
-        seen = collect(run, learner.policy, task, steps, noise, config)
+        seen = collect(run, learner.policy, task, noise, config.outlier_clip, smoothness)
         loss = actor_loss(learner, seen, config) / len(runs)
         loss.backward()
         windows, target = value_targets(learner, seen, config)
@@ -43,7 +43,7 @@ def update(
         learner.actor.step()
         with torch.no_grad():
             learner.policy.log_std.clamp_(-3.0, 0.0)
-    error = fit_value(learner, join(inputs), torch.cat(targets), config, generator)
+    error = fit_value(learner, join(inputs), learner.rescale(torch.cat(targets)), config, generator)
     return {"reward": gained, "gradient_norm": norm, "value_error": error}
 
 

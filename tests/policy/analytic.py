@@ -109,13 +109,10 @@ class PointState(NamedTuple):
 
 
 class PointWorlds:
-    """x' = x + a, exactly. With `ends_at`, the run terminates where x' exceeds it; with `logged`, the reward is
-    predicted."""
+    """x' = x + a. With `ends_at`, a run terminates where x' exceeds it; with `logged`, the reward is predicted."""
 
-    spec = POINT
-
-    def __init__(self, n: int, ends_at: float | None = None, logged: bool = False) -> None:
-        self.n, self.robot = n, torch.zeros(n, dtype=torch.int64)
+    def __init__(self, n: int, spec: RobotSpec = POINT, ends_at: float | None = None, logged: bool = False) -> None:
+        self.n, self.robot, self.spec = n, torch.zeros(n, dtype=torch.int64), spec
         self._ends_at = ends_at
         self._logged = logged
 
@@ -133,8 +130,9 @@ class PointWorlds:
 
 @dataclass(frozen=True)
 class PointScene:
+    spec: RobotSpec = POINT
     ends_at: float | None = None
     logged: bool = False
 
     def sample(self, n: int, seed: int, device: Any = "cpu") -> PointWorlds:
-        return PointWorlds(n, self.ends_at, self.logged)
+        return PointWorlds(n, self.spec, self.ends_at, self.logged)
