@@ -26,11 +26,22 @@ def record(i: int) -> dict[str, Any]:
     }
     errors = {h: (3 - i) * float(h) / 4 for h in HORIZONS}
     return {
-        "iteration": i, "real_return": returns, "sim_return": returns, "sim_error": errors, "hold_last_error": dict.fromkeys(HORIZONS, 1.0),
-        "sim_error_windows": dict.fromkeys(HORIZONS, 78), "new_log_error": errors, "new_log_hold_last_error": errors,
-        "new_log_windows": dict.fromkeys(HORIZONS, 99), "real_seconds": 100.0 * (i + 1), "wall_seconds": 30.0,
-        "wall_seconds_by_step": {"train simulator": 20.0, "robots": 10.0}, "simulator": "a" * 64, "policy": "b" * 64, "dataset": "c" * 64,
-    }  # fmt: skip
+        "iteration": i,
+        "real_return": returns,
+        "sim_return": returns,
+        "sim_error": errors,
+        "hold_last_error": dict.fromkeys(HORIZONS, 1.0),
+        "sim_error_windows": dict.fromkeys(HORIZONS, 78),
+        "new_log_error": errors,
+        "new_log_hold_last_error": errors,
+        "new_log_windows": dict.fromkeys(HORIZONS, 99),
+        "real_seconds": 100.0 * (i + 1),
+        "wall_seconds": 30.0,
+        "wall_seconds_by_step": {"train simulator": 20.0, "robots": 10.0},
+        "simulator": "a" * 64,
+        "policy": "b" * 64,
+        "dataset": "c" * 64,
+    }
 
 
 RECORDS = [record(i) for i in range(3)]
