@@ -33,5 +33,4 @@ def campaign_config(robot: str, *, fleet: int, seed: int, preset: Preset = "stan
 
 def simulator_config(*, seed: int = 0, updates: int | None = None) -> SimulatorConfig:
     """For imported logs: trained once, on everything there is."""
-    config = SimulatorConfig(seed=seed)
-    return config if updates is None else config.model_copy(update={"updates": updates})
+    return SimulatorConfig(seed=seed, updates=updates or 2500)

@@ -14,6 +14,7 @@ import numpy as np
 mpl.use("svg")
 from matplotlib.figure import Figure as Canvas
 
+_PIXELS_PER_INCH = 104
 REAL, SIM, FLOOR, NEW = "#1f6f43", "#2a5fb0", "#8a8a8a", "#c0561f"
 _STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
@@ -132,13 +133,10 @@ def fan(
 
 
 def _svg(figure: Canvas) -> str:
-    """The figure as one `<svg>` with a viewBox, so that pages scale it, and without a creation date."""
+    """The figure as one `<svg>` that shrinks with the page but never grows beyond its size, and without a creation date."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return re.sub(
-        r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|(<svg [^>]*?)height="[^"]*"(.*?)width="[^"]*"',
-        r"\1\2\3",
-        text[text.index("<svg") :],
-        count=1,
-    )
+    head, _, rest = text[text.index("<svg") :].partition(">")
+    head = re.sub(r' (?:width|height)="[^"]*"', "", head)
+    return f'{head} width="100%" style="max-width:{figure.get_figwidth() * _PIXELS_PER_INCH:.0f}px">{rest}'

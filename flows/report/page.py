@@ -65,7 +65,6 @@ def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) ->
                     ),
                     Plot(charts.errors(records), "Simulator error by iteration"),
                 ],
-                pair=True,
                 note="Shaded: 95 % intervals by bootstrap over robots. "
                 "New logs are scored before the simulator trains on them.",
             ),
