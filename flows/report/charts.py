@@ -133,7 +133,7 @@ def fan(
 
 
 def _svg(figure: Canvas) -> str:
-    """The figure as one `<svg>` that shrinks with the page but never grows beyond its size, and without a creation date."""
+    """The figure as one `<svg>` that shrinks with the page and never grows beyond its size, without a creation date."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
