@@ -80,9 +80,10 @@ def calm(homes: tuple[Path, Path]) -> dict[str, object]:
     return finish(command(homes[0], *ARGUMENTS, **POISON), homes[0])
 
 
-def wait_for(what: str, found: Callable[[], object], timeout_s: float = 240) -> None:
+def wait_for(what: str, found: Callable[[], object], process: "subprocess.Popen[str]", timeout_s: float = 240) -> None:
     end = time.monotonic() + timeout_s
     while not found():
+        assert process.poll() is None, f"the command ended with {process.returncode} before {what}"
         assert time.monotonic() < end, f"waited {timeout_s} s for {what}"
         time.sleep(0.05)
 
@@ -129,16 +130,16 @@ def test_killed_again_and_again_it_ends_with_the_same_digests(
 ) -> None:
     home = homes[1]
     first = command(home, *ARGUMENTS)
-    wait_for("simulator training", step_begun(home, "iteration 0: train the simulator", 1))
+    wait_for("simulator training", step_begun(home, "iteration 0: train the simulator", 1), first)
     time.sleep(1.0)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
 
     second = command(home, *ARGUMENTS)
-    wait_for("policy training", step_begun(home, "iteration 0: train the policy", 1))
-    wait_for("a Ray worker at it", lambda: children_of_service(home, "ray", "ray::"), 60)
-    assert kill(children_of_service(home, "ray", "ray::")) >= 1
-    wait_for("robots at work", step_begun(home, "iteration 0: robots run it", 1))
+    wait_for("policy training", step_begun(home, "iteration 0: train the policy", 1), second)
+    wait_for("a Ray worker at it", lambda: children_of_service(home, "ray", "ray::_train"), second, 60)
+    assert kill(children_of_service(home, "ray", "ray::_train")) >= 1
+    wait_for("robots at work", step_begun(home, "iteration 0: robots run it", 1), second)
     assert kill(children_of_service(home, "s3", "weed")) >= 1
     assert kill(children_of_service(home, "api", "fleet_ingest")) >= 1
     stormy = finish(second, home)
