@@ -4,6 +4,7 @@ Embedded servers are started when none is up and stop after the last command unl
 module opens things; it computes nothing.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from storage.embedded.home import Home
 from storage.embedded.prefect import api_url
 from storage.embedded.stack import Endpoints, Stack
 from storage.objects import ObjectStore
+
+_DRAIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class Engine:
     def close_and_wait(self) -> None:
         """Gives the servers up and returns when they are gone, unless somebody else needs them or `up` pinned them."""
         cluster.disconnect()
+        if "prefect" in sys.modules:
+            from prefect.events.worker import EventsWorker
+            from prefect.logging.handlers import APILogWorker
+
+            # What Prefect still has to send goes out while its server is there to take it.
+            for worker in (APILogWorker, EventsWorker):
+                worker.drain_all(timeout=_DRAIN_S)
         self.stack.close(wait=True)
 
     @property
