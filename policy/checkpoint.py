@@ -35,19 +35,25 @@ def save(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save` wrote. Raises DataError if the file is none of ours."""
+    values = _values(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
+
+
+def progressed(path: Path) -> int:
+    """Updates made, as the header of the checkpoint at `path` says; 0 while there is none."""
+    try:
+        return int(_values(path).get("updates", 0)) if path.exists() else 0
+    except (DataError, OSError):
+        return 0
+
+
+def _values(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            values = json.loads((file.metadata() or {})["values"])
-            return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
+            values: dict[str, Any] = json.loads((file.metadata() or {})["values"])
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise DataError(
             f"{path} is not a policy checkpoint: {error}", code="corrupt", remedy="delete it to begin again"
         ) from error
-
-
-def progressed(path: Path) -> int:
-    """Updates made, as the checkpoint at `path` says; 0 while there is none."""
-    try:
-        return int(load(path)[1].get("updates", 0)) if path.exists() else 0
-    except (DataError, OSError):
-        return 0
+    return values

@@ -7,6 +7,7 @@ not know.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -60,6 +61,11 @@ def evaluate(
             returns.append(tuple(float(value) for value in own))
     mean, spread = sum(means) / len(means), sum(spreads) / len(spreads)
     return Value(mean, spread, mean - pessimism * spread, tuple(returns))
+
+
+def value_from(saved: dict[str, Any]) -> Value:
+    """The value that JSON holds, as `dataclasses.asdict` gave it."""
+    return Value(**{**saved, "per_robot": tuple(tuple(own) for own in saved["per_robot"])})
 
 
 def statistics(value: Value) -> ReturnStatistics:

@@ -16,7 +16,7 @@ import torch
 from policy import checkpoint as checkpoints
 from policy import shac
 from policy.config import PolicyConfig
-from policy.evaluate import AUDIT, Value, evaluate, statistics
+from policy.evaluate import AUDIT, Value, evaluate, statistics, value_from
 from policy.learner import make_learner
 from policy.network import PolicyNetwork
 from policy.ports import History, ScenePort
@@ -63,7 +63,7 @@ def train_policy(
 
     Args:
         starts: logged windows [M, K, ...] to begin some runs in (see `policy.windows.logged_windows`).
-        checkpoint: file that is replaced at every evaluation; when it exists, training goes on from it, exactly.
+        checkpoint: file that is replaced after every draw; when it exists, training goes on from it, exactly.
         warm_start: an earlier policy of the same shape to begin from.
 
     Raises InputError if there is no scene, scenes are of different robots, or the checkpoint is of other settings.
@@ -74,7 +74,7 @@ def train_policy(
     training.judge_warm_start()
     while not training.finished:
         training.draw()
-        if training.due and checkpoint is not None:
+        if checkpoint is not None:
             training.save(checkpoint)
         if progress is not None:
             progress(training.updates / config.updates, training.text)
@@ -107,7 +107,6 @@ class _Training:
         self.curve: list[dict[str, float]] = []
         self.best: Value | None = None
         self.best_weights: dict[str, torch.Tensor] = {}
-        self.due = False
         self.warm = warm_start is not None
         self.last: dict[str, float] = {}
 
@@ -141,8 +140,7 @@ class _Training:
             for run, pool in zip(runs, self.pools, strict=True):
                 pool.add(History(run.window.state[run.alive], run.window.command[run.alive]), self.generator)
         self.draws += 1
-        self.due = self.draws % self.config.evaluate_every == 0 or self.updates >= self.config.updates
-        if self.due:
+        if self.draws % self.config.evaluate_every == 0 or self.updates >= self.config.updates:
             self._evaluate()
 
     def _begin(self, index: int) -> Run:
@@ -250,7 +248,7 @@ class _Training:
             pool.visited = History(held["state"].to(self.device), held["command"].to(self.device)) if held else None
         self.updates, self.draws, self.stale = values["updates"], values["draws"], values["stale"]
         self.curve, self.learner.reward_scale = values["curve"], values["reward_scale"]
-        self.best = None if values["best"] is None else Value(**values["best"])
+        self.best = None if values["best"] is None else value_from(values["best"])
 
     def _networks(self) -> tuple[tuple[str, torch.nn.Module], ...]:
         return ("policy", self.learner.policy), ("value", self.learner.value), ("target", self.learner.target)

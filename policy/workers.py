@@ -1,10 +1,8 @@
-"""A population of policies on Ray workers: one remote task per seed, each with a checkpoint of its own, the best
-one is kept.
+"""A population of policies on Ray workers: one remote task per seed, the best of them is kept.
 
-The only module of this package that imports ray. A worker that dies is started again and goes on from its
-checkpoint, so the
-checkpoint folder must be on a file system that driver and workers share. Arguments and answers are bytes and plain
-values.
+The only module of this package that imports ray. A worker that dies is started again and goes on from its checkpoint,
+so the checkpoint folder must be on a file system that driver and workers share. Arguments and answers are bytes and
+plain values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,8 +36,10 @@ SimulatorParts = tuple[SimulatorManifest, Mapping[str, bytes]]
 
 
 class Trained(NamedTuple):
-    """The chosen policy. `simulated` is its return on hypotheses used for nothing else; `values` one pessimistic
-    value a seed."""
+    """The chosen policy. `simulated` is its return on hypotheses used for nothing else.
+
+    `values`: seed -> pessimistic value on the withheld hypotheses, which are the same for all seeds.
+    """
 
     manifest: PolicyManifest
     onnx: bytes
@@ -61,18 +61,16 @@ def train_population(
     warm_start: bytes | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """Trains one policy per seed over all robots of `episodes` (robot -> its encoded episodes, the prompt that
-    grounds it).
+    """Trains one policy per seed over all robots of `episodes`: robot -> its encoded episodes, the prompt for it.
 
-    The logged states are starts of training, too. `warm_start` are packed weights. Ray must be initialised. Raises
-    InputError
-    without seeds or robots.
+    The logged states are starts of training, too. `warm_start` are packed weights. Ray must be initialised; where its
+    cluster has GPUs, the seeds share them. Raises InputError without seeds or robots.
     """
     if not seeds or not episodes:
         raise InputError(f"a population needs seeds and robots, given {len(seeds)} seeds and {len(episodes)} robots")
     checkpoint.mkdir(parents=True, exist_ok=True)
     paths = [checkpoint / f"seed-{seed}.safetensors" for seed in seeds]
-    gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+    gpus = float(ray.cluster_resources().get("GPU", 0))
     packed = (simulator[0].to_json(), dict(simulator[1]))
     shared = ray.put(
         (packed, [list(episodes[robot]) for robot in sorted(episodes)], spec.to_json(), task.to_json(), warm_start)
@@ -102,7 +100,7 @@ def _train_one(shared: Any, config_json: bytes, checkpoint: str) -> dict[str, An
         starts=starts if starts.state.shape[0] else None,
         checkpoint=Path(checkpoint),
         warm_start=unpack_network(warm_start) if warm_start is not None else None,
-        device="cuda" if ray.get_gpu_ids() else "cpu",
+        device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
     )
     _, onnx = export_onnx(trained.network, spec, task)
     return {
