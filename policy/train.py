@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from policy import checkpoint as checkpoints
-from policy import shac
+from policy import ppo, shac
 from policy.config import PolicyConfig
 from policy.evaluate import AUDIT, Value, evaluate, statistics, value_from
 from policy.learner import make_learner
@@ -29,7 +29,7 @@ from storage.contracts.robot import RobotSpec
 from storage.contracts.task import Task
 
 Progress = Callable[[float, str], None]
-UPDATES = {"shac": shac.update}
+UPDATES = {"shac": shac.update, "ppo": ppo.update}
 CANDIDATES = 8
 """States drawn for each one that is kept for its reward."""
 
