@@ -15,8 +15,10 @@ from rich.table import Table
 
 from storage.contracts.errors import Sim2RealError
 
+_WIDTH = 132
+"""Of tables where nobody says how wide the terminal is."""
 console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 _QUIET_EVERY_S = 15.0
 
 
