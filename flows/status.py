@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fleet_ingest.ingest import current
 from flows.settings import Settings
 from storage.catalog.catalog import Catalog
 from storage.contracts.errors import InputError
@@ -66,7 +67,7 @@ def read_fleet(catalog: Catalog, spec_name: str | None) -> list[dict[str, Any]]:
     """One row per robot: logs, seconds, quarantined uploads, what it is assigned."""
     rows = []
     for robot in catalog.robots.list(spec_name=spec_name):
-        episodes = catalog.episodes.find(robots=[robot.serial])
+        episodes = current(catalog, catalog.episodes.find(robots=[robot.serial]))
         assignment = catalog.assignments.next_for(robot.serial)
         rows.append(
             {
