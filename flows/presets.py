@@ -1,6 +1,4 @@
-"""Named settings. Values were chosen on seeds and robots that no reported figure uses; tests/benchmarks/LOG.md has the
-trials.
-"""
+"""Named settings. tests/benchmarks/LOG.md has the trials that they come from, and what those were made on."""
 
 from typing import Literal
 

@@ -15,7 +15,7 @@ from tests.benchmarks.loop import run
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT.parent / "shared" / "data" / "double_pendulum"
 MAPPING = ROOT / "fleet_ingest" / "mappings" / "double_pendulum.yaml"
-ROBOT = "double-pendulum"
+ROBOT = "double_pendulum"
 
 
 def main() -> None:
