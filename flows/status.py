@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fleet_ingest.ingest import current
 from flows.settings import Settings
 from storage.catalog.catalog import Catalog
 from storage.contracts.errors import InputError
@@ -65,6 +64,8 @@ def _campaign(catalog: Catalog, row: Any) -> dict[str, Any]:
 
 def read_fleet(catalog: Catalog, spec_name: str | None) -> list[dict[str, Any]]:
     """One row per robot: logs, seconds, quarantined uploads, what it is assigned."""
+    from fleet_ingest.ingest import current  # heavy, and `status` does not need it
+
     rows = []
     for robot in catalog.robots.list(spec_name=spec_name):
         episodes = current(catalog, catalog.episodes.find(robots=[robot.serial]))

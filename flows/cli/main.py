@@ -4,7 +4,6 @@ bodies.
 
 import os
 import sys
-from importlib.metadata import version as package_version
 from typing import Annotated
 
 import typer
@@ -32,6 +31,8 @@ app.add_typer(simulator.app, name="simulator")
 
 def _show_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version as package_version
+
         typer.echo(package_version("sim2real-engine"))
         raise typer.Exit
 
