@@ -177,7 +177,7 @@ def _belongs_to(process: psutil.Process, folder: Path) -> bool:
     ("arguments", "limit_s"), [(("--help",), 0.5), (("simulator", "--help"), 0.5), (("status",), 1.0)]
 )
 def test_help_and_status_answer_at_once(home: Path, arguments: tuple[str, ...], limit_s: float) -> None:
-    """CPU seconds, not wall: the machine that runs the tests has other work. `status` opens the catalog (0.6 s here)."""
+    """CPU seconds, not wall: the machine that runs the tests has other work. `status` opens the catalog: 0.6 s here."""
     sim2real(home, *arguments)
     before = os.times()
     code, _, _ = sim2real(home, *arguments)
