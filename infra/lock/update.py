@@ -79,8 +79,8 @@ def main() -> int:
         (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + UV_SECTION)
         engine, dev, bench = (folder / f"{name}.txt" for name in ("engine", "dev", "bench"))
         compile_lock(folder, ["engine", "standins"], None, engine)
-        compile_lock(folder, ["engine", "standins", "environments", "dev"], engine, dev)
-        compile_lock(folder, ["engine", "standins", "environments", "dev", "bench"], dev, bench)
+        compile_lock(folder, ["engine", "standins", "environments", "notes", "viewer", "dev"], engine, dev)
+        compile_lock(folder, ["engine", "standins", "environments", "notes", "viewer", "dev", "bench"], dev, bench)
         held: dict[str, str] = {}
         for path in (engine, dev, bench):
             new = {key: entry for key, entry in entries(path).items() if key not in held}
