@@ -6,11 +6,16 @@ samples.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError
+
+Integrity = Literal["checksums", "partial", "none"]
+"""Do checksums of the file cover all of its data, a part of it, or none."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,42 @@ class Series:
     group: str = ""
 
 
+@dataclass(frozen=True)
+class Topic:
+    """One topic, or the table as a whole: how many messages or rows were decoded and how many the file says there are.
+
+    `said` is None where the file keeps no statistics; `reason` says why messages could not be decoded.
+    """
+
+    name: str
+    decoded: int
+    said: int | None = None
+    type: str = ""
+    encoding: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """What was kept of a broken file: `kept` messages or rows; data were lost from byte `lost_from_byte` on."""
+
+    kept: int
+    lost_from_byte: int | None
+    file_bytes: int
+
+
+@dataclass(frozen=True)
+class Media:
+    """A clip that belongs to the log and stays a file of its own; times in ns on the log's clock."""
+
+    name: str
+    path: Path
+    media_type: str
+    start_ns: int
+    end_ns: int
+    frames: int
+
+
 @dataclass(frozen=True, eq=False)
 class RawLog:
     """A log as read.
@@ -52,6 +93,10 @@ class RawLog:
         names: every series the file holds, also those that were not asked for.
         metadata: the file's own facts, as text.
         salvage: what was wrong and could be read around; empty for a sound file.
+        topics: counts beside the file's own statistics.
+        integrity: whether checksums cover the data.
+        salvaged: where data were lost, None for a whole file.
+        media: clips beside the log.
     """
 
     format: str
@@ -59,6 +104,15 @@ class RawLog:
     names: tuple[str, ...]
     metadata: dict[str, str] = field(default_factory=dict)
     salvage: tuple[QualityFlag, ...] = ()
+    topics: tuple[Topic, ...] = ()
+    integrity: Integrity = "none"
+    salvaged: Salvage | None = None
+    media: tuple[Media, ...] = ()
+
+    @property
+    def is_table(self) -> bool:
+        """One table whose rows share their times, rather than topics that each have their own."""
+        return all(series.time_ns is None for series in self.series.values())
 
 
 def too_large(what: str, given: int, limit: int) -> DataError:
@@ -68,3 +122,16 @@ def too_large(what: str, given: int, limit: int) -> DataError:
         code="too_large",
         remedy="Split the log into smaller files, or leave out the columns that no channel uses.",
     )
+
+
+def count_flags(topics: tuple[Topic, ...]) -> tuple[QualityFlag, ...]:
+    """A flag for each topic whose decoded count is not what the file says, or that could not be decoded."""
+    flags = []
+    for topic in topics:
+        if topic.said is not None and topic.decoded != topic.said:
+            code = "undecoded_topic" if topic.decoded == 0 and topic.reason else "count_mismatch"
+            why = f": {topic.reason}" if topic.reason else ""
+            detail = f"'{topic.name}': {topic.decoded:,} read, the file says {topic.said:,}{why}"
+            lost = abs(topic.said - topic.decoded)
+            flags.append(QualityFlag(code=code, channel=topic.name or None, count=lost, detail=detail[:500]))
+    return tuple(flags)
