@@ -9,12 +9,18 @@ from types import TracebackType
 from storage.catalog.approvals import Approvals
 from storage.catalog.artefacts import Artefacts
 from storage.catalog.assignments import Assignments
+from storage.catalog.audit import Audit
 from storage.catalog.campaigns import Campaigns, Iterations
 from storage.catalog.database import Database
+from storage.catalog.episode_pages import EpisodePages
 from storage.catalog.episodes import Episodes
 from storage.catalog.evaluations import Evaluations, Scenarios
 from storage.catalog.events import Events
+from storage.catalog.keys import Keys
 from storage.catalog.migrate import migrate
+from storage.catalog.notes import Notes
+from storage.catalog.operators import Operators
+from storage.catalog.quotas import Quotas
 from storage.catalog.releases import Releases
 from storage.catalog.robots import Robots
 from storage.catalog.steps import Steps
@@ -39,6 +45,12 @@ class Catalog:
         self.evaluations = Evaluations(database)
         self.scenarios = Scenarios(database)
         self.events = Events(database)
+        self.episode_pages = EpisodePages(database)
+        self.notes = Notes(database)
+        self.keys = Keys(database)
+        self.operators = Operators(database)
+        self.quotas = Quotas(database)
+        self.audit = Audit(database)
 
     @classmethod
     def open(cls, url: str) -> "Catalog":

@@ -4,15 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+import numpy as np
+from sqlalchemy import Connection, Row, Select, select, update
 
 from storage.catalog.repository import Repository, batches, from_text, now_ns, to_text
 from storage.catalog.robots import add_spec, require_robot
-from storage.catalog.tables import artefacts, episode_tags, episodes
+from storage.catalog.tables import artefacts, episode_counts, episode_tags, episodes
 from storage.contracts.episode import Episode
 from storage.contracts.errors import ContractError, UnknownName
 
 _MAX_TAG_BYTES = 1000
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class EpisodeRow:
     split: str | None
     tags: dict[str, str]
     added_ns: int
+    outcome: str = UNKNOWN
+    """The tag `outcome` if there is one, else `terminated`, `truncated` or `unknown`."""
+    coverage: float | None = None
+    """Share of the state's values that were measured, 0 to 1; None for rows of before it was kept."""
 
 
 class Episodes(Repository):
@@ -77,6 +83,7 @@ class Episodes(Repository):
             _check_tags(episode.tags)
 
         def action(connection: Connection) -> list[EpisodeRow]:
+            added: list[dict[str, Any]] = []
             for sha256, episode in pairs:
                 require_robot(connection, episode.robot)
                 add_spec(self._db, connection, episode.spec)
@@ -85,11 +92,10 @@ class Episodes(Repository):
                     "split": split,
                     "assignment": assignment,
                 }
-                if self._db.insert_if_absent(connection, episodes, values) and episode.tags:
-                    rows = [
-                        {"episode": sha256, "key": key, "value": value} for key, value in sorted(episode.tags.items())
-                    ]
-                    connection.execute(episode_tags.insert(), rows)
+                if self._db.insert_if_absent(connection, episodes, values):
+                    _tag(connection, sha256, episode.tags, values["start_ns"])
+                    added.append(values)
+            self._count(connection, added)
             return _fetch(connection, [sha256 for sha256, _ in pairs])
 
         return self._db.write(action)
@@ -133,9 +139,34 @@ class Episodes(Repository):
         queries = _split(queries, "raw_sha256", raw_logs)
 
         def action(connection: Connection) -> list[EpisodeRow]:
-            return sorted((_row(row) for one in queries for row in connection.execute(one)), key=_order)
+            return sorted((episode_row(row) for one in queries for row in connection.execute(one)), key=_order)
 
         return self._db.read(action)
+
+    def _count(self, connection: Connection, added: list[dict[str, Any]]) -> None:
+        """Keeps the totals by robot, specification and outcome, so that no page has to count rows."""
+        table, sums = episode_counts, dict[tuple[str, str, str], tuple[int, float]]()
+        for row in added:
+            key = (row["robot"], row["spec_name"], row["outcome"])
+            number, seconds = sums.get(key, (0, 0.0))
+            sums[key] = (number + 1, seconds + row["duration_s"])
+        for (robot, spec_name, outcome), (number, seconds) in sorted(sums.items()):  # one order: no deadlock
+            values = {"robot": robot, "spec_name": spec_name, "outcome": outcome, "episodes": 0, "duration_s": 0.0}
+            self._db.insert_if_absent(connection, table, values)
+            where = (table.c.robot == robot, table.c.spec_name == spec_name, table.c.outcome == outcome)
+            change = {"episodes": table.c.episodes + number, "duration_s": table.c.duration_s + seconds}
+            connection.execute(update(table).where(*where).values(**change))
+
+
+def _tag(connection: Connection, sha256: str, tags: Mapping[str, str], start_ns: int) -> None:
+    rows = [{"episode": sha256, "key": k, "value": v, "start_ns": start_ns} for k, v in sorted(tags.items())]
+    if rows:
+        connection.execute(episode_tags.insert(), rows)
+
+
+def _outcome(episode: Episode) -> str:
+    ended = "terminated" if episode.terminated else "truncated" if episode.truncated else UNKNOWN
+    return episode.tags.get("outcome", ended)[:80]
 
 
 def _split(queries: list[Select[Any]], column: str, values: Iterable[Any] | None) -> list[Select[Any]]:
@@ -170,6 +201,8 @@ def _values(connection: Connection, sha256: str, episode: Episode) -> dict[str, 
         "duration_s": episode.duration_s,
         "tags": to_text(episode.tags),
         "added_ns": now_ns(),
+        "outcome": _outcome(episode),
+        "coverage": float(np.mean(episode.state_valid)) if episode.state_valid.size else None,
     }
 
 
@@ -187,7 +220,8 @@ def _fetch(connection: Connection, digests: list[str]) -> list[EpisodeRow]:
     rows: dict[str, EpisodeRow] = {}
     for part in batches(digests):
         rows |= {
-            row.sha256: _row(row) for row in connection.execute(select(episodes).where(episodes.c.sha256.in_(part)))
+            row.sha256: episode_row(row)
+            for row in connection.execute(select(episodes).where(episodes.c.sha256.in_(part)))
         }
     for digest in digests:
         if digest not in rows:
@@ -195,6 +229,7 @@ def _fetch(connection: Connection, digests: list[str]) -> list[EpisodeRow]:
     return [rows[digest] for digest in digests]
 
 
-def _row(row: Row[Any]) -> EpisodeRow:
+def episode_row(row: Row[Any]) -> EpisodeRow:
+    """A row of the table as a value."""
     values = dict(row._mapping)
     return EpisodeRow(**values | {"tags": from_text(values["tags"])})

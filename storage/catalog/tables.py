@@ -129,28 +129,71 @@ uploads = Table(
     _text("state", index=True), _text("reason_code", nullable=True), _text("detail"),
     _text("s3_upload_id", nullable=True),
     _number("version"), _number("created_ns"), _number("updated_ns"),
+    _text("name", nullable=True), _text("session", nullable=True), _text("priority"), _text("sender", nullable=True),
+    _text("card", nullable=True),
     UniqueConstraint("robot", "sha256"), UniqueConstraint("robot", "idempotency_key"),
-    CheckConstraint("state IN ('receiving', 'verifying', 'accepted', 'salvaged', 'quarantined')", name="state"),
+    Index("ix_uploads_robot_created_ns", "robot", "created_ns"), Index("ix_uploads_robot_state", "robot", "state"),
+    Index("ix_uploads_session", "session"),
+    CheckConstraint(
+        "state IN ('receiving', 'verifying', 'accepted', 'salvaged', 'quarantined', 'abandoned')", name="state"
+    ),
     sqlite_autoincrement=True,
+)  # fmt: skip
+
+upload_parts = Table(
+    "upload_parts", metadata,
+    _number("upload", ForeignKey("uploads.id"), primary_key=True), _number("number", primary_key=True), _text("sha256"),
+)  # fmt: skip
+
+notes = Table(
+    "notes", metadata,
+    Column("id", NUMBER, primary_key=True, autoincrement=True), _text("digest", unique=True), _robot(),
+    _text("session", nullable=True), _text("text"), _text("author"), _number("created_ns"),
+    Index("ix_notes_robot_session", "robot", "session"), sqlite_autoincrement=True,
+)  # fmt: skip
+
+note_photos = Table(
+    "note_photos", metadata,
+    _number("note", ForeignKey("notes.id"), primary_key=True), _text("sha256", primary_key=True), _text("name"),
+    _text("media_type"), _number("size"), _number("added_ns"),
+)  # fmt: skip
+
+upload_notes = Table(
+    "upload_notes", metadata,
+    _number("upload", ForeignKey("uploads.id"), primary_key=True),
+    _number("note", ForeignKey("notes.id"), primary_key=True, index=True),
 )  # fmt: skip
 
 episodes = Table(
     "episodes", metadata,
     _text("sha256", primary_key=True), _robot(), _text("spec_digest", ForeignKey("specs.digest"), index=True),
-    _text("spec_name", index=True), _number("upload", ForeignKey("uploads.id"), nullable=True, index=True),
+    _text("spec_name"), _number("upload", ForeignKey("uploads.id"), nullable=True, index=True),
     _number("assignment", ForeignKey("assignments.id"), nullable=True, index=True),
     _text("raw_sha256", index=True), _text("mapping_sha256", nullable=True), _text("converter"), _number("part"),
-    _text("policy", nullable=True, index=True), _text("policy_artefact", ForeignKey("artefacts.digest"), nullable=True),
-    _number("start_ns", index=True), _number("end_ns"), _number("steps"), Column("duration_s",
+    _text("policy", nullable=True), _text("policy_artefact", ForeignKey("artefacts.digest"), nullable=True),
+    _number("start_ns"), _number("end_ns"), _number("steps"), Column("duration_s",
     Float(53), nullable=False),
     _text("split", nullable=True), _text("tags"), _number("added_ns"),
-    Index("ix_episodes_robot_start_ns", "robot", "start_ns"),
+    _text("outcome"), Column("coverage", Float(53)),
+    Index("ix_episodes_recorded", "start_ns", "sha256"),
+    Index("ix_episodes_robot_recorded", "robot", "start_ns", "sha256"),
+    Index("ix_episodes_policy_recorded", "policy", "start_ns", "sha256"),
+    Index("ix_episodes_outcome_recorded", "outcome", "start_ns", "sha256"),
+    Index("ix_episodes_spec_name_recorded", "spec_name", "start_ns", "sha256"),
+    Index("ix_episodes_coverage", "coverage"),
 )  # fmt: skip
 
 episode_tags = Table(
     "episode_tags", metadata,
     _text("episode", ForeignKey("episodes.sha256"), primary_key=True), _text("key", primary_key=True), _text("value"),
-    Index("ix_episode_tags_key_value", "key", "value", "episode"),
+    _number("start_ns"),
+    Index("ix_episode_tags_recorded", "key", "value", "start_ns", "episode"),
+)  # fmt: skip
+
+episode_counts = Table(
+    "episode_counts", metadata,
+    _text("robot", ForeignKey("robots.serial"), primary_key=True), _text("spec_name", primary_key=True),
+    _text("outcome", primary_key=True), _number("episodes"), Column("duration_s", Float(53), nullable=False),
 )  # fmt: skip
 
 parents = Table(
@@ -203,4 +246,38 @@ events = Table(
     _text("kind"), _text("subject"),
     _text("data"), Index("ix_events_kind_subject", "kind", "subject"), Index("ix_events_subject", "subject"),
     sqlite_autoincrement=True,
+)  # fmt: skip
+
+robot_keys = Table(
+    "robot_keys", metadata,
+    Column("id", NUMBER, primary_key=True, autoincrement=True), _text("robot", index=True), _text("public_key"),
+    _text("state", index=True), _text("note"), _number("asked_ns"), _number("decided_ns", nullable=True),
+    _text("decided_by", nullable=True),
+    UniqueConstraint("robot", "public_key"),
+    CheckConstraint("state IN ('waiting', 'admitted', 'revoked')", name="state"), sqlite_autoincrement=True,
+)  # fmt: skip
+
+spent_nonces = Table(
+    "spent_nonces", metadata, _text("nonce", primary_key=True), _number("expires_ns", index=True)
+)  # fmt: skip
+
+quotas = Table(
+    "quotas", metadata,
+    _text("robot", primary_key=True), _number("bytes_per_day"), _number("files_per_day"), _number("open_uploads"),
+)  # fmt: skip
+
+operators = Table(
+    "operators", metadata,
+    _text("name", primary_key=True), _text("role"), _text("state"), _text("secret"), _number("valid_from_ns"),
+    _number("created_ns"), _number("updated_ns"),
+    CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+    CheckConstraint("state IN ('active', 'disabled')", name="state"),
+)  # fmt: skip
+
+audit = Table(
+    "audit", metadata,
+    Column("id", NUMBER, primary_key=True, autoincrement=True), _number("at_ns", index=True), _text("actor"),
+    _text("role"), _text("action"), _text("subject"), _text("outcome"), _text("detail"),
+    Index("ix_audit_actor", "actor", "id"), Index("ix_audit_subject", "subject", "id"),
+    Index("ix_audit_action", "action", "id"), sqlite_autoincrement=True,
 )  # fmt: skip

@@ -1,29 +1,34 @@
 """Uploads: one row per robot and raw file, and what became of it.
 
 `receiving` -> `verifying` -> `accepted` | `salvaged` | `quarantined`. A quarantined file may be tried again and then
-accepted; an accepted one stays so. The bytes are in the object store under `sha256`.
+accepted; an accepted one stays so. An upload whose bytes never came is `abandoned` after a time, and `receiving` again
+when its sender comes back. The bytes are in the object store under `sha256`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
-from storage.catalog.repository import Repository, batches, now_ns
+from storage.catalog.repository import Repository, batches, from_text, now_ns, to_text
 from storage.catalog.robots import require_robot
 from storage.catalog.tables import episodes as episodes_table
-from storage.catalog.tables import uploads
+from storage.catalog.tables import upload_parts, uploads
 from storage.contracts.errors import ConflictError, UnknownName
 
-STATES = ("receiving", "verifying", "accepted", "salvaged", "quarantined")
+STATES = ("receiving", "verifying", "accepted", "salvaged", "quarantined", "abandoned")
+PRIORITIES = ("incident", "intervention", "on_demand", "routine")
 HELD = frozenset({"accepted", "salvaged"})
 FINAL = HELD | {"quarantined"}
 
 
 @dataclass(frozen=True)
 class UploadRow:
-    """`reason_code` is short and stable (None when all is well), `detail` is for people."""
+    """`reason_code` is short and stable (None when all is well), `detail` is for people.
+
+    `name` is what the sender called the file, for display only; `card` what the file holds, see `fleet_ingest.card`.
+    """
 
     id: int
     robot: str
@@ -40,6 +45,11 @@ class UploadRow:
     version: int
     created_ns: int
     updated_ns: int
+    name: str | None = None
+    session: str | None = None
+    priority: str = "routine"
+    sender: str | None = None
+    card: dict[str, Any] | None = None
 
     @property
     def is_final(self) -> bool:
@@ -58,11 +68,17 @@ class Uploads(Repository):
         idempotency_key: str,
         mapping_sha256: str | None = None,
         assignment: int | None = None,
+        *,
+        name: str | None = None,
+        session: str | None = None,
+        priority: str = "routine",
+        sender: str | None = None,
     ) -> UploadRow:
         """The row of this file of this robot, new or as it stands.
 
         A file that is there already is opened again (`verifying`) when it comes with another mapping or was
-        quarantined. Raises UnknownName for an unknown robot, ConflictError when the key stands for another file.
+        quarantined; one that was abandoned is `receiving` again.
+        Raises UnknownName for an unknown robot, ConflictError when the key stands for another file.
         """
         now = now_ns()
         values: dict[str, Any] = {
@@ -78,7 +94,13 @@ class Uploads(Repository):
             "version": 1,
             "created_ns": now,
             "updated_ns": now,
+            "name": name,
+            "session": session,
+            "priority": priority,
+            "sender": sender,
         }
+        if priority not in PRIORITIES:
+            raise UnknownName("priority", priority, PRIORITIES)
 
         def action(connection: Connection) -> UploadRow:
             require_robot(connection, robot)
@@ -93,6 +115,8 @@ class Uploads(Repository):
             row = _row(found)
             if row.size != size:
                 raise ConflictError(f"{sha256} of robot '{robot}' has {row.size} bytes, now {size} are announced")
+            if row.state == "abandoned":
+                return _change(connection, row, state="receiving", detail="")
             remapped = mapping_sha256 is not None and row.mapping_sha256 != mapping_sha256
             if row.is_final and (remapped or row.state == "quarantined"):
                 return _change(connection, row, state="verifying", mapping_sha256=mapping_sha256 or row.mapping_sha256)
@@ -116,8 +140,95 @@ class Uploads(Repository):
         return self._db.read(action)
 
     def set_multipart(self, id: int, s3_upload_id: str | None) -> UploadRow:
-        """Notes S3's id of the multipart upload under way."""
-        return self._db.write(lambda c: _change(c, _get(c, id, lock=True), s3_upload_id=s3_upload_id))
+        """Notes S3's id of the multipart upload under way. What was known of the parts of an earlier one is void."""
+
+        def action(connection: Connection) -> UploadRow:
+            connection.execute(delete(upload_parts).where(upload_parts.c.upload == id))
+            return _change(connection, _get(connection, id, lock=True), s3_upload_id=s3_upload_id)
+
+        return self._db.write(action)
+
+    def announce_parts(self, id: int, parts: Mapping[int, str]) -> dict[int, str]:
+        """Keeps the digest (SHA-256, base64) of parts that are about to be sent; returns those announced otherwise."""
+
+        def action(connection: Connection) -> dict[int, str]:
+            _get(connection, id, lock=True)
+            known = _parts(connection, id)
+            rows = [{"upload": id, "number": n, "sha256": sha} for n, sha in sorted(parts.items()) if n not in known]
+            if rows:
+                connection.execute(upload_parts.insert(), rows)
+                connection.execute(update(uploads).where(uploads.c.id == id).values(updated_ns=now_ns()))
+            return {n: known[n] for n, sha in parts.items() if n in known and known[n] != sha}
+
+        return self._db.write(action)
+
+    def parts(self, id: int) -> dict[int, str]:
+        """Part number -> announced digest (SHA-256, base64) of the multipart upload under way."""
+        return self._db.read(lambda connection: _parts(connection, id))
+
+    def set_card(self, id: int, card: dict[str, Any]) -> None:
+        """Keeps what is in the file, for people; it takes no part in the row's versions."""
+        text = to_text(card)
+        self._db.write(lambda c: c.execute(update(uploads).where(uploads.c.id == id).values(card=text)))
+
+    def reopen(self, id: int, mapping_sha256: str | None = None) -> UploadRow:
+        """Takes a quarantined upload out of quarantine, to be checked again. Raises ConflictError for another state."""
+
+        def action(connection: Connection) -> UploadRow:
+            row = _get(connection, id, lock=True)
+            if row.state == "verifying":
+                return row
+            if row.state != "quarantined":
+                raise ConflictError(
+                    f"upload {id} is {row.state}, not quarantined", remedy="Only a quarantined upload can be released."
+                )
+            return _change(connection, row, state="verifying", mapping_sha256=mapping_sha256 or row.mapping_sha256)
+
+        return self._db.write(action)
+
+    def abandon(self, id: int, detail: str) -> UploadRow:
+        """Its bytes did not come; they are forgotten. Does nothing to an upload that moved on."""
+
+        def action(connection: Connection) -> UploadRow:
+            row = _get(connection, id, lock=True)
+            if row.state != "receiving":
+                return row
+            connection.execute(delete(upload_parts).where(upload_parts.c.upload == id))
+            return _change(connection, row, state="abandoned", detail=detail, s3_upload_id=None)
+
+        return self._db.write(action)
+
+    def idle(self, state: str, before_ns: int, limit: int = 200) -> list[UploadRow]:
+        """Uploads in `state` to which nothing has happened since `before_ns`, oldest first."""
+        query = (
+            select(uploads)
+            .where(uploads.c.state == state, uploads.c.updated_ns < before_ns)
+            .order_by(uploads.c.id)
+            .limit(limit)
+        )
+        return self._db.read(lambda connection: [_row(row) for row in connection.execute(query)])
+
+    def page(
+        self,
+        *,
+        robot: str | None = None,
+        state: str | None = None,
+        session: str | None = None,
+        sha256: str | None = None,
+        name: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[UploadRow]:
+        """Uploads that meet all conditions, newest first; `before` is the id to go on from."""
+        query = select(uploads).order_by(uploads.c.id.desc()).limit(limit)
+        for column, value in (("robot", robot), ("state", state), ("session", session), ("sha256", sha256)):
+            if value is not None:
+                query = query.where(uploads.c[column] == value)
+        if name is not None:
+            query = query.where(uploads.c.name.contains(name, autoescape=True))
+        if before is not None:
+            query = query.where(uploads.c.id < before)
+        return self._db.read(lambda connection: [_row(row) for row in connection.execute(query)])
 
     def verifying(self, id: int) -> UploadRow:
         """All bytes are there; they are being checked. Does nothing to an upload that is finished."""
@@ -191,5 +302,11 @@ def _link(connection: Connection, id: int, digests: list[str]) -> None:
         connection.execute(update(table).where(table.c.sha256.in_(part), table.c.upload.is_(None)).values(upload=id))
 
 
+def _parts(connection: Connection, id: int) -> dict[int, str]:
+    query = select(upload_parts.c.number, upload_parts.c.sha256).where(upload_parts.c.upload == id)
+    return {row.number: row.sha256 for row in connection.execute(query.order_by(upload_parts.c.number))}
+
+
 def _row(row: Row[Any]) -> UploadRow:
-    return UploadRow(**row._mapping)
+    values = dict(row._mapping)
+    return UploadRow(**values | {"card": from_text(values["card"])})

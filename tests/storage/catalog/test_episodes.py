@@ -142,11 +142,11 @@ def test_tags_that_cannot_be_indexed_are_refused(
 @pytest.mark.parametrize(
     ("condition", "index"),
     [
-        ("robot = 'p-1' AND start_ns >= 5", "ix_episodes_robot_start_ns"),
+        ("robot = 'p-1' AND start_ns >= 5", "ix_episodes_robot_recorded"),
         ("policy = 'x'", "ix_episodes_policy"),
-        ("start_ns >= 5 AND start_ns < 9", "ix_episodes_start_ns"),
+        ("start_ns >= 5 AND start_ns < 9", "ix_episodes_recorded"),
         ("raw_sha256 = 'x'", "ix_episodes_raw_sha256"),
-        ("sha256 IN (SELECT episode FROM episode_tags WHERE key = 'a' AND value = 'b')", "ix_episode_tags_key_value"),
+        ("sha256 IN (SELECT episode FROM episode_tags WHERE key = 'a' AND value = 'b')", "ix_episode_tags_recorded"),
     ],
 )
 def test_queries_use_their_index(sqlite_url: str, condition: str, index: str) -> None:
