@@ -3,12 +3,13 @@
 The framing is read here and each record's body is parsed from its own bytes, so that no length inside a record can ask
 for more than the record holds; chunks are decompressed under our own cap, because a 33 kB chunk that declares 100 bytes
 can expand to 1 GiB. See the MCAP specification, https://mcap.dev/spec. Message indexes are skipped, unknown records
-too. This module does not decode messages.
+too. Errors carry the byte at which the first broken record begins. This module does not decode messages.
 """
 
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -19,10 +20,11 @@ from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile, McapError
 from mcap.opcode import Opcode
 
-from fleet_ingest.formats.rawlog import Limits, too_large
+from fleet_ingest.formats.rawlog import Damaged, Limits, too_large
 from storage.contracts.errors import DataError
 
 MAGIC = b"\x89MCAP0\r\n"
+_BOMB = 64 << 20
 _FRAME = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
 
@@ -45,50 +47,89 @@ class _Body(ReadDataStream):  # type: ignore[misc]
         return data
 
 
-def read_records(stream: BinaryIO, name: str, limits: Limits) -> Iterator[Any]:
+@dataclass
+class Cover:
+    """What checksums cover, found on the way: chunks with and without, messages outside chunks, the data section."""
+
+    chunks: int = 0
+    unchecked_chunks: int = 0
+    loose_messages: int = 0
+    data_section: bool = False
+    summary: bool = False
+    chunk_places: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    """(offset, length, first time, last time, unpacked size) of each chunk."""
+
+
+def read_records(
+    stream: BinaryIO, name: str, limits: Limits, *, plain: bool = False, cover: Cover | None = None
+) -> Iterator[Any]:
     """Records in file order, those of chunks in their place. After the last complete record a broken file raises.
 
-    Raises DataError: `truncated`, `corrupt` (also a wrong checksum), `too_large`, `unknown_compression`.
+    With `plain` messages come as tuples (channel, log time, publish time, data), which costs half as much.
+    Raises Damaged `truncated` or `corrupt` (also a wrong checksum), DataError `too_large`, `unknown_compression`.
     """
-    if stream.read(len(MAGIC)) != MAGIC:
-        raise DataError(f"'{name}' does not begin as MCAP", code="corrupt")
-    crc, summary_crc, in_summary, expanded = zlib.crc32(MAGIC), 0, False, 0
-    while True:
-        frame = _exactly(stream, _FRAME.size, name)
-        opcode, length = _FRAME.unpack(frame)
-        if length > limits.record_bytes:
-            raise too_large(f"record in '{name}', bytes", length, limits.record_bytes)
-        body = _exactly(stream, length, name)
-        if opcode == Opcode.FOOTER:
-            footer = _parse(opcode, body, name)
-            _check_crc("summary", footer.summary_crc, zlib.crc32(frame + body[:16], summary_crc), name)
-            yield footer
-            if stream.read(len(MAGIC)) != MAGIC:
-                raise _truncated(name)
-            return
-        if opcode == Opcode.DATA_END:
-            end = _parse(opcode, body, name)
-            _check_crc("data section", end.data_section_crc, crc, name)
-            in_summary = True
-            yield end
-            continue
-        if in_summary:
-            summary_crc = zlib.crc32(body, zlib.crc32(frame, summary_crc))
-        else:
-            crc = zlib.crc32(body, zlib.crc32(frame, crc))
-        if opcode == Opcode.CHUNK:
-            data = _decompress(_parse(opcode, body, name), name, limits)
-            expanded += len(data)
-            if expanded > limits.expanded_bytes:
-                raise too_large(f"unpacked bytes of '{name}'", expanded, limits.expanded_bytes)
-            yield from _chunk_records(data, name)
-        elif opcode == Opcode.MESSAGE:
-            yield _message(body, name)
-        elif opcode in _PARSERS:
-            record = _parse(opcode, body, name)
-            if opcode == Opcode.ATTACHMENT:
-                _check_attachment(record, body, name)
-            yield record
+    cover = cover if cover is not None else Cover()
+    position, expanded = len(MAGIC), 0
+    try:
+        if stream.read(len(MAGIC)) != MAGIC:
+            raise DataError(f"'{name}' does not begin as MCAP", code="corrupt")
+        crc, summary_crc, in_summary = zlib.crc32(MAGIC), 0, False
+        while True:
+            frame = _exactly(stream, _FRAME.size, name)
+            opcode, length = _FRAME.unpack(frame)
+            if length > limits.record_bytes:
+                raise too_large(f"record in '{name}', bytes", length, limits.record_bytes)
+            body = _exactly(stream, length, name)
+            if opcode == Opcode.FOOTER:
+                footer = _parse(opcode, body, name)
+                _check_crc("summary", footer.summary_crc, zlib.crc32(frame + body[:16], summary_crc), name)
+                cover.summary = footer.summary_crc != 0
+                yield footer
+                if stream.read(len(MAGIC)) != MAGIC:
+                    raise _truncated(name)
+                return
+            if opcode == Opcode.DATA_END:
+                end = _parse(opcode, body, name)
+                _check_crc("data section", end.data_section_crc, crc, name)
+                in_summary, cover.data_section = True, end.data_section_crc != 0
+                yield end
+                position += _FRAME.size + length
+                continue
+            if in_summary:
+                summary_crc = zlib.crc32(body, zlib.crc32(frame, summary_crc))
+            else:
+                crc = zlib.crc32(body, zlib.crc32(frame, crc))
+            if opcode == Opcode.CHUNK:
+                chunk = _parse(opcode, body, name)
+                data = _decompress(chunk, name, limits)
+                expanded += len(data)
+                if expanded > limits.expanded_bytes:
+                    raise too_large(f"unpacked bytes of '{name}'", expanded, limits.expanded_bytes)
+                _note_chunk(cover, chunk, position, length)
+                yield from _chunk_records(data, name, plain)
+            elif opcode == Opcode.MESSAGE:
+                cover.loose_messages += 1
+                yield _message(body, name, plain)
+            elif opcode in _PARSERS:
+                record = _parse(opcode, body, name)
+                if opcode == Opcode.ATTACHMENT:
+                    _check_attachment(record, body, name)
+                yield record
+            elif opcode != Opcode.MESSAGE_INDEX and opcode < 0x80:
+                raise DataError(f"'{name}' holds a record of the reserved kind {opcode:#04x}", code="corrupt")
+            position += _FRAME.size + length
+    except DataError as error:
+        if error.code not in ("truncated", "corrupt", "too_large") or expanded > limits.expanded_bytes:
+            raise
+        raise Damaged(str(error), code=error.code, offset=position, remedy=error.remedy) from error
+
+
+def _note_chunk(cover: Cover, chunk: Any, position: int, length: int) -> None:
+    cover.chunks += 1
+    cover.unchecked_chunks += chunk.uncompressed_crc == 0
+    cover.chunk_places.append(
+        (position, _FRAME.size + length, chunk.message_start_time, chunk.message_end_time, chunk.uncompressed_size)
+    )
 
 
 def _exactly(stream: BinaryIO, length: int, name: str) -> bytes:
@@ -120,31 +161,37 @@ def _check_attachment(record: Any, body: bytes, name: str) -> None:
     _check_crc("attachment", int.from_bytes(body[end : end + 4], "little"), zlib.crc32(body[:end]), name)
 
 
-def _message(body: bytes, name: str) -> Any:
+def _message(body: bytes, name: str, plain: bool) -> Any:
     if len(body) < _MESSAGE.size:
         raise DataError(
             f"'{name}' holds a message of {len(body)} bytes; the shortest has {_MESSAGE.size}", code="corrupt"
         )
     channel, sequence, log_time, publish_time = _MESSAGE.unpack_from(body)
+    if plain:
+        return channel, log_time, publish_time, body[_MESSAGE.size :]
     return rec.Message(
         channel_id=channel, sequence=sequence, log_time=log_time, publish_time=publish_time, data=body[_MESSAGE.size :]
     )
 
 
-def _chunk_records(data: bytes, name: str) -> Iterator[Any]:
-    position = 0
-    while position < len(data):
-        end = position + _FRAME.size
-        if end > len(data):
+def _chunk_records(data: bytes, name: str, plain: bool) -> Iterator[Any]:
+    position, size, header, fixed = 0, len(data), _FRAME.size, _MESSAGE.size
+    while position < size:
+        begin = position + header
+        if begin > size:
             raise DataError(f"'{name}': a chunk ends in the middle of a record", code="corrupt")
         opcode, length = _FRAME.unpack_from(data, position)
-        position, body = end + length, data[end : end + length]
-        if len(body) != length:
+        position = begin + length
+        if position > size:
             raise DataError(f"'{name}': a chunk ends in the middle of a record", code="corrupt")
         if opcode == Opcode.MESSAGE:
-            yield _message(body, name)
+            if plain and length >= fixed:
+                channel, _, log_time, publish_time = _MESSAGE.unpack_from(data, begin)
+                yield channel, log_time, publish_time, data[begin + fixed : position]
+            else:
+                yield _message(data[begin:position], name, plain)
         elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-            yield _parse(opcode, body, name)
+            yield _parse(opcode, data[begin:position], name)
 
 
 def _decompress(chunk: Any, name: str, limits: Limits) -> bytes:
@@ -153,9 +200,13 @@ def _decompress(chunk: Any, name: str, limits: Limits) -> bytes:
         raise too_large(f"chunk in '{name}', unpacked bytes", size, limits.chunk_bytes)
     try:
         if chunk.compression == "zstd":
-            data = zstandard.ZstdDecompressor().stream_reader(chunk.data, read_across_frames=True).read(size + 1)
+            reader = zstandard.ZstdDecompressor().stream_reader(chunk.data, read_across_frames=True)
+            data = reader.read(size)
+            _refuse_bomb(reader.read, name, size)
         elif chunk.compression == "lz4":
-            data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, max_length=size + 1)
+            unpack = lz4.frame.LZ4FrameDecompressor()
+            data = unpack.decompress(chunk.data, max_length=size)
+            _refuse_bomb(lambda n: unpack.decompress(b"", max_length=n), name, size)
         elif chunk.compression == "":
             data = bytes(chunk.data)
         else:
@@ -163,13 +214,24 @@ def _decompress(chunk: Any, name: str, limits: Limits) -> bytes:
                 f"'{name}' is compressed with '{chunk.compression[:40]}'; known: zstd, lz4 or none",
                 code="unknown_compression",
             )
-    except (zstandard.ZstdError, RuntimeError, MemoryError) as error:
+    except (zstandard.ZstdError, RuntimeError, MemoryError, EOFError) as error:
         raise DataError(f"'{name}': a chunk cannot be unpacked: {error}", code="corrupt") from error
     if len(data) != size:
-        more = "more than" if len(data) > size else f"{len(data)} instead of"
-        raise DataError(f"'{name}': a chunk unpacks to {more} the {size} bytes that it declares", code="corrupt")
+        raise DataError(f"'{name}': a chunk unpacks to {len(data)} instead of {size} bytes", code="corrupt")
     _check_crc("chunk", chunk.uncompressed_crc, zlib.crc32(data), name)
     return data
+
+
+def _refuse_bomb(read: Callable[[int], bytes], name: str, size: int) -> None:
+    """Anything behind the declared size is an error: a bomb when it goes on and on, else damage."""
+    extra = 0
+    while extra < _BOMB and (more := read(1 << 20)):
+        extra += len(more)
+    if extra:
+        raise DataError(
+            f"'{name}': a chunk unpacks to more than the {size} bytes that it declares",
+            code="bomb" if extra >= _BOMB else "corrupt",
+        )
 
 
 def _check_crc(what: str, declared: int, found: int, name: str) -> None:

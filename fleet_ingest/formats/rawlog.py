@@ -135,3 +135,11 @@ def count_flags(topics: tuple[Topic, ...]) -> tuple[QualityFlag, ...]:
             lost = abs(topic.said - topic.decoded)
             flags.append(QualityFlag(code=code, channel=topic.name or None, count=lost, detail=detail[:500]))
     return tuple(flags)
+
+
+class Damaged(DataError):
+    """DataError `truncated` or `corrupt` of a file whose complete records before byte `offset` are sound."""
+
+    def __init__(self, message: str, *, code: str, offset: int, remedy: str = "") -> None:
+        super().__init__(message, code=code, remedy=remedy)
+        self.offset = offset

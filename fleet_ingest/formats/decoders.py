@@ -1,0 +1,205 @@
+"""From encoded messages to columns: JSON, protobuf, ROS 2 CDR, ROS 1; one decoder a topic.
+
+A topic without a decoder is no error of its file: `decoder_for` says why in words. Messages that do not decode are
+counted and leave no row. This module reads no files.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
+
+from fleet_ingest.formats.columns import WIDTH, Columns
+from fleet_ingest.formats.ros_layout import RosDecoder
+from fleet_ingest.formats.ros_types import fields_of
+from storage.contracts.errors import DataError
+
+_DEPTH = 8
+_ELEMENTS = 64
+_ROS2 = {"ros2msg", "ros2idl"}
+
+
+class Decoder(Protocol):
+    """Puts the fields of messages, rows from `first_row` on, into columns; True [n] where one did not decode."""
+
+    def decode(self, messages: Sequence[bytes], first_row: int, columns: Columns) -> np.ndarray: ...
+
+
+def decoder_for(encoding: str, type_name: str, schema_encoding: str, schema: bytes) -> Decoder:
+    """The decoder of a topic. Raises DataError `undecodable`, whose text says why."""
+    name = encoding.lower()
+    if name == "json":
+        return JsonDecoder()
+    if name == "protobuf":
+        return ProtobufDecoder(type_name, schema)
+    if name == "cdr":
+        if schema_encoding not in _ROS2 and schema.strip():
+            raise DataError(f"CDR with a schema in '{schema_encoding[:40]}' cannot be decoded", code="undecodable")
+        return RosDecoder(fields_of(type_name, _text(schema), schema_encoding or "ros2msg"), cdr=True)
+    if name == "ros1":
+        return RosDecoder(fields_of(type_name, _text(schema), "ros1msg"), cdr=False)
+    raise DataError(f"messages in '{encoding[:40]}' cannot be decoded", code="undecodable")
+
+
+def _text(schema: bytes) -> str:
+    return schema.decode("utf-8", "replace")
+
+
+class JsonDecoder:
+    """Objects become dotted fields, lists of numbers [n, k]."""
+
+    def decode(self, messages: Sequence[bytes], first_row: int, columns: Columns) -> np.ndarray:
+        bad = np.zeros(len(messages), dtype=bool)
+        cells: dict[str, tuple[list[int], list[Any]]] = {}
+        for row, value in enumerate(_json_values(messages, bad)):
+            if not bad[row]:
+                _leaves("", value, 0, row, cells)
+        for name, (rows, values) in cells.items():
+            _put_cells(name, rows, values, first_row, columns)
+        return bad
+
+
+def _json_values(messages: Sequence[bytes], bad: np.ndarray) -> list[Any]:
+    """All of a batch in one parse, since most of the cost is in the call; one by one when that fails."""
+    try:
+        values = json.loads(b"[" + b",".join(messages) + b"]")
+        if len(values) == len(messages):
+            return list(values)
+    except (ValueError, RecursionError):
+        pass
+    values = []
+    for row, message in enumerate(messages):
+        try:
+            values.append(json.loads(message))
+        except (ValueError, RecursionError):
+            bad[row] = True
+            values.append(None)
+    return values
+
+
+def _leaves(path: str, value: Any, depth: int, row: int, cells: dict[str, tuple[list[int], list[Any]]]) -> None:
+    kind = type(value)
+    if kind is dict and depth < _DEPTH:
+        for key, inner in value.items():
+            _leaves(f"{path}.{key}" if path else key, inner, depth + 1, row, cells)
+        return
+    if kind is list and value and type(value[0]) is dict and depth < _DEPTH and len(value) <= _ELEMENTS:
+        for i, inner in enumerate(value):
+            _leaves(f"{path}[{i}]", inner, depth + 1, row, cells)
+        return
+    rows, values = cells.setdefault(path or "value", ([], []))
+    rows.append(row)
+    values.append(value)
+
+
+def _put_cells(name: str, rows: list[int], cells: list[Any], first_row: int, columns: Columns) -> None:
+    at = np.array(rows, dtype=np.int64) + first_row
+    kinds = {type(cell) for cell in cells} - {type(None)}
+    if kinds <= {list}:
+        _put_lists(name, at, cells, columns)
+        return
+    values = _scalars(cells, kinds)
+    if values is None:
+        columns.leave_out(name, len(rows))
+    else:
+        columns.put(name, at, values)
+
+
+def _scalars(cells: list[Any], kinds: set[type]) -> np.ndarray | None:
+    none = any(cell is None for cell in cells)
+    if kinds == {int} and not none:
+        try:
+            return np.array(cells, dtype=np.int64)
+        except OverflowError:
+            return np.array([float(cell) if abs(cell) < 1e300 else np.nan for cell in cells])
+    if kinds <= {float, int, bool}:
+        return np.array(
+            [np.nan if c is None or (type(c) is int and abs(c) > 1e300) else c for c in cells], dtype=np.float64
+        )
+    return np.array(cells, dtype=object) if kinds == {str} else None
+
+
+def _put_lists(name: str, at: np.ndarray, cells: list[Any], columns: Columns) -> None:
+    """[n, k] of the longest; shorter rows end in NaN."""
+    width = max((len(cell) for cell in cells if cell is not None), default=0)
+    if width == 0:
+        return
+    if width > WIDTH:
+        columns.leave_out(name, len(cells))
+        return
+    blank = [np.nan] * width
+    padded = [blank if c is None else c if len(c) == width else [*c, *blank[len(c) :]] for c in cells]
+    try:
+        values = np.array(padded, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        columns.leave_out(name, len(cells))
+        return
+    if values.ndim == 2:
+        columns.put(name, at, values)
+    else:
+        columns.leave_out(name, len(cells))
+
+
+class ProtobufDecoder:
+    """Messages by the schema's descriptor set, with google's own parser. Unset fields have their default."""
+
+    def __init__(self, type_name: str, schema: bytes) -> None:
+        try:
+            files = descriptor_pb2.FileDescriptorSet.FromString(schema)
+            pool = descriptor_pool.DescriptorPool()
+            pending = list(files.file)
+            while pending:
+                ready = [f for f in pending if not ({d.name for d in pending if d is not f} & set(f.dependency))]
+                for file in ready or pending:
+                    pool.Add(file)  # type: ignore[no-untyped-call]
+                pending = [f for f in pending if f not in ready] if ready else []
+            self._class: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName(type_name))
+        except (DecodeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"the protobuf schema of '{type_name[:80]}' cannot be used: {str(error)[:120]}", code="undecodable"
+            ) from error
+
+    def decode(self, messages: Sequence[bytes], first_row: int, columns: Columns) -> np.ndarray:
+        bad = np.zeros(len(messages), dtype=bool)
+        cells: dict[str, tuple[list[int], list[Any]]] = {}
+        for row, data in enumerate(messages):
+            try:
+                message = self._class.FromString(data)
+            except (DecodeError, ValueError):
+                bad[row] = True
+                continue
+            _proto_leaves("", message, 0, row, cells)
+        for name, (rows, values) in cells.items():
+            _put_cells(name, rows, values, first_row, columns)
+        return bad
+
+
+def _proto_leaves(path: str, message: Any, depth: int, row: int, cells: dict[str, tuple[list[int], list[Any]]]) -> None:
+    for field in message.DESCRIPTOR.fields:
+        name = f"{path}{field.name}"
+        value = getattr(message, field.name)
+        nested = field.type in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP)
+        if nested and (depth >= _DEPTH or field.message_type.GetOptions().map_entry):
+            continue
+        if nested and field.is_repeated:
+            for index, inner in enumerate(value[:_ELEMENTS]):
+                _proto_leaves(f"{name}[{index}].", inner, depth + 1, row, cells)
+        elif nested and field.message_type.full_name in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
+            _cell(cells, name, row, value.seconds * 1_000_000_000 + value.nanos)
+        elif nested:
+            if message.HasField(field.name) or not depth:
+                _proto_leaves(f"{name}.", value, depth + 1, row, cells)
+        elif field.type == FieldDescriptor.TYPE_BYTES:
+            _cell(cells, name, row, b"")  # counted as left out
+        else:
+            _cell(cells, name, row, list(value) if field.is_repeated else value)
+
+
+def _cell(cells: dict[str, tuple[list[int], list[Any]]], name: str, row: int, value: Any) -> None:
+    rows, values = cells.setdefault(name, ([], []))
+    rows.append(row)
+    values.append(value)
