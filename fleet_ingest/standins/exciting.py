@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fleet_ingest.standins.bodies import GRAVITY, Body, Joint
+from storage.contracts.errors import InputError
 
 Rule = Callable[[int, Sequence[float]], list[float]]
 """(step within the segment, measured state [S]) -> command [C]."""
@@ -19,10 +20,13 @@ _WEIGHTS = (0.25, 0.2, 0.15, 0.2, 0.15, 0.05)
 
 
 class Exciting:
-    """The commands of one episode of `body`."""
+    """The commands of one episode of `body`, in some of the `WAYS`."""
 
-    def __init__(self, body: Body, rng: np.random.Generator) -> None:
-        self._body, self._rng = body, rng
+    def __init__(self, body: Body, rng: np.random.Generator, ways: Sequence[str] = WAYS) -> None:
+        if not ways or not set(ways) <= set(WAYS):
+            raise InputError(f"ways to excite {list(ways)} must be some of {list(WAYS)}")
+        weights = np.array([_WEIGHTS[WAYS.index(way)] for way in ways])
+        self._body, self._rng, self._ways, self._weights = body, rng, ways, weights / weights.sum()
         self._dt = 1.0 / body.rate_hz
         self._index = [body.joints.index(joint) for joint in body.driven]
         self._limits = [float(joint.command_limit or 0.0) for joint in body.driven]
@@ -64,7 +68,7 @@ class Exciting:
         rng = self._rng
         self._left = max(1, round(rng.uniform(1.0, 4.0) / self._dt))
         self._k = 0
-        way = WAYS[int(rng.choice(len(WAYS), p=_WEIGHTS))]
+        way = self._ways[int(rng.choice(len(self._ways), p=self._weights))]
         self._rule = getattr(self, f"_{way}")(self._left)
 
     def _scale(self) -> float:
