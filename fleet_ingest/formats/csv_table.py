@@ -10,12 +10,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from fleet_ingest.formats.arrow import to_series
+from fleet_ingest.formats.arrow import parse_numbers, to_series
 from fleet_ingest.formats.csv_dialect import MISSING, CsvOptions, Dialect, find_dialect, find_encoding, split_fields
-from fleet_ingest.formats.rawlog import Limits, RawLog, too_large
+from fleet_ingest.formats.rawlog import Limits, RawLog, Salvage, Series, Topic, count_flags, too_large
 from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError, InputError
 
@@ -47,7 +48,56 @@ def read_csv(path: Path, *, columns: Collection[str] | None, options: CsvOptions
     facts = {"separator": dialect.separator, "decimal": dialect.decimal, "encoding": encoding, **units}
     cut = _cut_off(path, dialect, encoding)
     flags = _salvage(path, ragged[:-1] if cut else ragged, table.num_rows)
-    return RawLog("csv", series, dialect.names, facts, (*flags, *cut))
+    lines, odd = _lines(path)
+    said = None if lines is None or encoding == "utf-16" else lines - len(ragged) - _head_lines(path, dialect)
+    topic = Topic("", table.num_rows, said, "table", "csv")
+    flags = (*flags, *odd, *_texts(series), *count_flags((topic,)))
+    salvaged = Salvage(table.num_rows, _last_line(path), path.stat().st_size) if cut else None
+    return RawLog("csv", series, dialect.names, facts, (*flags, *cut), (topic,), "none", salvaged)
+
+
+def _lines(path: Path) -> tuple[int | None, tuple[QualityFlag, ...]]:
+    """(lines that are not empty, None where quotes may hold line ends; a flag for bytes that are no text)."""
+    count, odd, quoted, last = 0, 0, False, b"\n"
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            return None, ()
+        file.seek(0)
+        while block := file.read(1 << 20):
+            quoted |= b'"' in block
+            bytes_ = np.frombuffer(last + block, dtype=np.uint8)
+            ends = (bytes_ == 10) | (bytes_ == 13)
+            count += int((~ends[1:] & ends[:-1]).sum())
+            odd += int(((bytes_[1:] < 32) & (bytes_[1:] != 9) & ~ends[1:] & (bytes_[1:] != 12)).sum())
+            last = block[-1:]
+    flag = QualityFlag(code="corrupt", count=odd, detail="bytes that are no text (control characters) in the table")
+    return None if quoted else count, (flag,) if odd else ()
+
+
+def _head_lines(path: Path, dialect: Dialect) -> int:
+    """Lines before the first row of data that are not empty."""
+    with path.open("rb") as file:
+        return sum(bool(file.readline().strip()) for _ in range(dialect.skip_lines))
+
+
+def _last_line(path: Path) -> int:
+    """The byte at which the last line begins."""
+    with path.open("rb") as file:
+        start = max(0, path.stat().st_size - (1 << 16))
+        file.seek(start)
+        return start + file.read().rfind(b"\n") + 1
+
+
+def _texts(series: dict[str, Series]) -> tuple[QualityFlag, ...]:
+    """A flag for each column of numbers with some text in it."""
+    flags = []
+    for name, found in series.items():
+        if found.values.dtype == object:
+            _, bad = parse_numbers(found.values)
+            if 0 < bad.mean() < 0.1:
+                detail = f"column '{name[:80]}', the first in row {int(np.argmax(bad)) + 1}"
+                flags.append(QualityFlag(code="text_in_numbers", channel=name, count=int(bad.sum()), detail=detail))
+    return tuple(flags)
 
 
 def _cut_off(path: Path, dialect: Dialect, encoding: str) -> tuple[QualityFlag, ...]:

@@ -1,6 +1,7 @@
 """Parquet tables. Counts in the footer are checked before a single value is read: 600 kB can declare 134 million rows.
 
-This module does not salvage: without its footer a Parquet file cannot be read.
+A damaged column is left out and named, the others are read. Without its footer a Parquet file cannot be read. This
+module does not tell which column is the time.
 """
 
 from collections.abc import Collection
@@ -11,14 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fleet_ingest.formats.arrow import flatten, to_series
-from fleet_ingest.formats.rawlog import Limits, RawLog, Series, too_large
+from fleet_ingest.formats.parquet_pages import pages_are_checked
+from fleet_ingest.formats.rawlog import Limits, RawLog, Salvage, Series, Topic, count_flags, too_large
+from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError
+
+_ERRORS = (pa.ArrowException, OSError, ValueError)
 
 
 def read_parquet(path: Path, *, columns: Collection[str] | None, limits: Limits) -> RawLog:
     """The table at `path`; `columns` are leaf names (`imu.x` of a struct `imu`).
 
-    Raises DataError: `truncated` (no footer), `corrupt`, `empty` (no rows), `too_large`.
+    Raises DataError: `truncated` (no footer), `corrupt` (no column can be read), `empty` (no rows), `too_large`.
     """
     _check_ends(path)
     try:
@@ -27,23 +32,69 @@ def read_parquet(path: Path, *, columns: Collection[str] | None, limits: Limits)
             wanted = names if columns is None else tuple(name for name in names if name in set(columns))
             _check_counts(path, file, wanted, limits)
             top = list(dict.fromkeys(_top(name, file) for name in wanted))
-            table = file.read(columns=top, use_threads=False) if top else None
+            arrays, broken = _read(file, top)
             facts = {
                 str(k, "utf-8", "replace"): str(v, "utf-8", "replace")
                 for k, v in (file.metadata.metadata or {}).items()
             }
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"'{path.name}' is damaged: {error}", code="corrupt", remedy="Copy it again from the robot."
-        ) from error
+            rows, checked = file.metadata.num_rows, pages_are_checked(path, file.metadata)
+    except _ERRORS as error:
+        raise _damaged(path, error) from error
+    if top and not arrays:
+        raise _damaged(path, next(iter(broken.values())))
     series: dict[str, Series] = {}
-    for name in top:
-        for leaf, array in flatten(name, table.column(name) if table is not None else None).items():
+    for name, column in arrays.items():
+        for leaf, array in flatten(name, column).items():
             found = to_series(array) if leaf in wanted else None
             if found is not None:
                 series[leaf] = found
     facts.pop("ARROW:schema", None)
-    return RawLog("parquet", series, names, facts)
+    decoded = min((len(s.values) for s in series.values()), default=0)
+    topic = Topic("", decoded if series else rows, rows, "table", "parquet")
+    left = sorted(n for n in wanted if n not in series and _top(n, file) not in broken)
+    flags, salvaged = _flags(path, broken, left, decoded)
+    return RawLog(
+        "parquet", series, names, facts, (*flags, *count_flags((topic,))), (topic,),
+        "checksums" if checked else "none", salvaged,
+    )  # fmt: skip
+
+
+def _read(file: Any, top: list[str]) -> tuple[dict[str, Any], dict[str, Exception]]:
+    """(column -> values, damaged column -> its error)."""
+    if not top:
+        return {}, {}
+    try:
+        table = file.read(columns=top, use_threads=False)
+        return {name: table.column(name) for name in top}, {}
+    except _ERRORS:
+        pass
+    arrays: dict[str, Any] = {}
+    broken: dict[str, Exception] = {}
+    for name in top:
+        try:
+            arrays[name] = file.read(columns=[name], use_threads=False).column(name)
+        except _ERRORS as error:
+            broken[name] = error
+    return arrays, broken
+
+
+def _flags(
+    path: Path, broken: dict[str, Exception], left: list[str], rows: int
+) -> tuple[list[QualityFlag], Salvage | None]:
+    flags: list[QualityFlag] = []
+    salvaged = None
+    if broken:
+        listed = "; ".join(f"'{name[:40]}': {str(error)[:100]}" for name, error in list(broken.items())[:5])
+        detail = f"columns of '{path.name}' that cannot be read: {listed}"
+        flags.append(QualityFlag(code="corrupt", count=len(broken), detail=detail))
+        salvaged = Salvage(rows, None, path.stat().st_size)
+    if left:
+        flags.append(QualityFlag(code="field_left_out", count=len(left), detail=", ".join(left[:20])[:500]))
+    return flags, salvaged
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"'{path.name}' is damaged: {error}", code="corrupt", remedy="Copy it again from the robot.")
 
 
 def _check_ends(path: Path) -> None:
@@ -90,11 +141,11 @@ def _check_counts(path: Path, file: Any, wanted: tuple[str, ...], limits: Limits
     if meta.num_rows == 0:
         raise DataError(f"'{path.name}' has columns but no rows", code="empty")
     values = size = 0
-    roots = {_top(name, file) for name in wanted}
+    roots = {_top(name, file).split(".")[0] for name in wanted}
     for group in range(meta.num_row_groups):
         for index in range(meta.num_columns):
             column = meta.row_group(group).column(index)
-            if column.path_in_schema.split(".")[0] in {root.split(".")[0] for root in roots}:
+            if column.path_in_schema.split(".")[0] in roots:
                 values += column.num_values
                 size += column.total_uncompressed_size
     if values > limits.values:

@@ -75,14 +75,20 @@ class Salvage:
 
 @dataclass(frozen=True)
 class Media:
-    """A clip that belongs to the log and stays a file of its own; times in ns on the log's clock."""
+    """A clip that belongs to the log and stays a file of its own.
+
+    `start_ns` and `end_ns` are when the clip begins and ends on the clock of the episode (or of the log, where
+    `episode` is None).
+    """
 
     name: str
     path: Path
+    sha256: str
     media_type: str
     start_ns: int
     end_ns: int
     frames: int
+    episode: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
