@@ -7,7 +7,7 @@ flags, never invented: masked values are finite and mean nothing. The same log, 
 episodes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,11 +18,11 @@ from fleet_ingest.quality import flags_of
 from fleet_ingest.resample import Sampled, Track, on_grid
 from fleet_ingest.tracks import channel_values, has_column, series_of, table_times, topic_times
 from storage.contracts.channel import DISCRETE, Layout, Role
-from storage.contracts.episode import Episode, Provenance, QualityFlag
+from storage.contracts.episode import Episode, MediaRef, Provenance, QualityFlag
 from storage.contracts.errors import ContractError, DataError
 from storage.contracts.robot import RobotSpec
 
-CONVERTER = "tables/1"
+CONVERTER = "tables/2"
 """Changed by hand when the same log and mapping would give other episodes; part of the key of every derived episode."""
 
 _HELD = (Role.COMMAND, Role.EXOGENOUS, Role.REWARD, Role.TERMINATION)
@@ -94,7 +94,7 @@ def convert_log(
                 mapping, spec, name, run.tracks, base, provenance, {**tags, **more}, notes, [*raw.salvage, *flags]
             )
             if found is not None:
-                episodes.append(found)
+                episodes.append(replace(found, media=_media(raw, run.label)) if raw.media else found)
     flags += _cut_flags(gaps, gap_ns, short, mapping.min_duration_s)
     if not episodes:
         raise DataError(
@@ -102,6 +102,15 @@ def convert_log(
             remedy="Check 'gap_s', 'min_duration_s', the time unit, and that the state columns hold numbers.",
         )  # fmt: skip
     return Conversion(tuple(episodes), (*raw.salvage, *flags), rate_hz, gaps)
+
+
+def _media(raw: RawLog, label: str | None) -> tuple[MediaRef, ...]:
+    """The clips of the run called `label`; without labels those of the whole log."""
+    return tuple(
+        MediaRef(channel=m.name, sha256=m.sha256, media_type=m.media_type, start_ns=m.start_ns, end_ns=m.end_ns)
+        for m in raw.media
+        if label is None or m.episode is None or str(m.episode) == label
+    )
 
 
 def _cut_flags(gaps: int, gap_ns: float, short: int, least_s: float) -> list[QualityFlag]:
@@ -150,7 +159,7 @@ def _runs(raw: RawLog, mapping: Mapping, distrusted: frozenset[str]) -> tuple[li
                 sources[key] = (values, series.group)
     if not any(c.role == Role.STATE and c.name in sources for c in mapping.channels):
         raise DataError("the log has none of the mapping's state channels", code="missing_column")
-    if raw.format == "mcap":
+    if not raw.is_table:
         return _topic_runs(raw, mapping, sources, flags)
     return _table_runs(raw, mapping, sources, flags)
 

@@ -5,11 +5,12 @@ still has the whole one. This module reads no files.
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fleet_ingest.formats.rawlog import RawLog
+from fleet_ingest.formats.rawlog import RawLog, Series
 from storage.contracts.canonical import canonical_json
 from storage.contracts.episode import Episode, Provenance, QualityFlag
 from storage.contracts.errors import ContractError, DataError
@@ -18,14 +19,15 @@ from storage.contracts.robot import RobotSpec
 PROFILE = "sim2real"
 CONVERTER = "sim2real-log/1"
 _KEY = f"{PROFILE}:"
+_TOPICS = ("/state", "/command", "/command_requested", "/exogenous", "/reward")
 
 
 def is_robot_log(raw: RawLog) -> bool:
     return raw.format == "mcap" and raw.metadata.get("profile") == PROFILE and f"{_KEY}spec" in raw.metadata
 
 
-def robot_log_to_episode(raw: RawLog, raw_sha256: str) -> Episode:
-    """The episode of one robot log.
+def robot_log_to_episode(raw: RawLog, raw_sha256: str, *, salvage: bool = False) -> Episode:
+    """The episode of one robot log; with `salvage` of the part of it that is there.
 
     Raises DataError: `truncated`, `corrupt` (the file), `not_a_robot_log` (metadata), `bad_shape` (topics do not fit
     the specification or each other).
@@ -34,8 +36,10 @@ def robot_log_to_episode(raw: RawLog, raw_sha256: str) -> Episode:
         raise DataError("not a log of one of our robots: its metadata record 'sim2real' is missing",
                         code="not_a_robot_log",
                         remedy="Give a mapping.")  # fmt: skip
-    for flag in raw.salvage:
-        raise DataError(flag.detail, code=flag.code)
+    broken = [flag for flag in raw.salvage if flag.code != "no_statistics"]
+    if broken and not salvage:
+        raise DataError(broken[0].detail, code=broken[0].code)
+    raw = _common_part(raw) if broken else raw
     facts = {key: _fact(raw, key) for key in ("robot", "spec", "policy", "tags", "terminated", "truncated")}
     try:
         spec = RobotSpec.from_json(canonical_json(facts["spec"]))
@@ -57,8 +61,21 @@ def robot_log_to_episode(raw: RawLog, raw_sha256: str) -> Episode:
         reward=_inputs(raw, "/reward", 1, time_ns)[:, 0] if has_reward else np.full(steps, np.nan),
         terminated=facts["terminated"] is True, truncated=facts["truncated"] is True,
         provenance=Provenance(raw_sha256=raw_sha256, converter=CONVERTER), tags=tags,
-        policy=None if facts["policy"] is None else str(facts["policy"]), quality=_flags(state, command, requested),
+        policy=None if facts["policy"] is None else str(facts["policy"]),
+        quality=(*broken, *_flags(state, command, requested)),
     )  # fmt: skip
+
+
+def _common_part(raw: RawLog) -> RawLog:
+    """The log cut where the first of its topics ends, so that states and commands fit again."""
+    lengths = {name: len(raw.series[f"{name}.t"].values) for name in _TOPICS if f"{name}.t" in raw.series}
+    steps = min((n - (name == "/state") for name, n in lengths.items()), default=0)
+    series = {
+        name: Series(s.values[: steps + (s.group == "/state")], None, s.group)
+        for name, s in raw.series.items()
+        if s.group in _TOPICS
+    }
+    return replace(raw, series=series)
 
 
 def _fact(raw: RawLog, key: str) -> Any:

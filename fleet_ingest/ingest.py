@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from fleet_ingest.convert import safe_serial
 from fleet_ingest.formats.read import detect_format
 from fleet_ingest.mapping import Mapping
+from fleet_ingest.names import check_file_name
 from fleet_ingest.reading import converter_of
 from fleet_ingest.validate import Sandbox, Verdict
 from storage.codecs.episodes import decode_episode
@@ -40,7 +41,8 @@ class Store(Protocol):
 class IngestResult:
     """What became of one file. `code` and `detail` say why when it was not accepted; `episodes` are digests.
 
-    `known` is True when all of it was there already.
+    `known` is True when all of it was there already; `card` is the JSON of its `fleet_ingest.card.FileCard`, None when
+    `known`.
     """
 
     path: str
@@ -56,6 +58,7 @@ class IngestResult:
     gaps: int = 0
     flags: tuple[QualityFlag, ...] = ()
     known: bool = False
+    card: dict[str, Any] | None = None
 
 
 def ingest_file(
@@ -67,8 +70,11 @@ def ingest_file(
     robot: str | None = None,
     assignment: int | None = None,
     sandbox: Sandbox | None = None,
+    release: bool = False,
 ) -> IngestResult:
     """Takes in the log at `path`. Without a mapping it must be a log of our own robots.
+
+    `release`: a person said that what is readable of a broken file is to be used.
 
     `robot` overrides the mapping's serial name.
     Raises InputError when there is no such file, no mapping for it, or its path does not name the robot; nothing was
@@ -79,7 +85,7 @@ def ingest_file(
         raise InputError(f"no such file: {path}")
     with _borrowed(sandbox) as child, tempfile.TemporaryDirectory(prefix="ingest-") as work:
         sha256 = store.put_file(detect)
-        job = _Job(store, catalog, mapping, robot, assignment, None)
+        job = _Job(store, catalog, mapping, robot, assignment, None, release)
         return job.run(detect, sha256, detect.as_posix(), child, Path(work))
 
 
@@ -94,16 +100,20 @@ def ingest_object(
     assignment: int | None = None,
     upload_id: int | None = None,
     sandbox: Sandbox | None = None,
+    release: bool = False,
 ) -> IngestResult:
-    """Takes in a log whose bytes are in the store already; `name` is its file name.
+    """Takes in a log whose bytes are in the store already; `name` is its file name, which is never a path of this
+    machine. `release`: a person said that what is readable of a broken file is to be used.
 
     `upload_id` is the row that waits for it.
-    Raises UnknownName when there is no such object.
+    Raises UnknownName when there is no such object, DataError `hostile_name` for a name that leads out.
     """
+    if name:
+        check_file_name(name)
     with _borrowed(sandbox) as child, tempfile.TemporaryDirectory(prefix="ingest-") as work:
         local = Path(work) / "raw"
         store.download(sha256, local)
-        job = _Job(store, catalog, mapping, robot, assignment, upload_id)
+        job = _Job(store, catalog, mapping, robot, assignment, upload_id, release)
         return job.run(local, sha256, name or sha256, child, Path(work))
 
 
@@ -144,6 +154,7 @@ class _Job:
     robot: str | None
     assignment: int | None
     upload_id: int | None
+    release: bool = False
 
     def run(self, local: Path, sha256: str, name: str, child: Sandbox, work: Path) -> IngestResult:
         serial = self._serial(name)
@@ -151,10 +162,15 @@ class _Job:
             return known
         if self.mapping is not None:
             self.store.put_bytes(self.mapping.to_json())
-        verdict = child.read(local, self.mapping, raw_sha256=sha256, out=work, logical_path=name, robot=self.robot)
+        verdict = child.read(
+            local, self.mapping, raw_sha256=sha256, out=work, logical_path=name, robot=self.robot, release=self.release
+        )
         if verdict.user_error:
             raise InputError(verdict.detail, remedy=verdict.remedy)
         blobs = [path.read_bytes() for path in verdict.episodes]
+        for digest, clip in verdict.media.items():
+            if self.store.put_file(Path(clip)) != digest:
+                raise DataError(f"the clip '{Path(clip).name}' changed while it was read", code="corrupt")
         episodes = [(self.store.put_bytes(blob), decode_episode(blob)) for blob in blobs]
         serial = episodes[0][1].robot if episodes else serial or UNKNOWN_ROBOT
         return self._record(serial, local, sha256, name, verdict, episodes)
@@ -197,7 +213,8 @@ class _Job:
         result = IngestResult(
             path=name, robot=serial, upload_id=self.upload_id, raw_sha256=sha256, state=verdict.state,
             code=verdict.code, detail=verdict.detail, remedy=verdict.remedy, episodes=keys,
-            gaps=verdict.gaps, flags=verdict.flags, duration_s=sum(episode.duration_s for _, episode in episodes),
+            gaps=verdict.gaps, flags=verdict.flags, card=verdict.card,
+            duration_s=sum(episode.duration_s for _, episode in episodes),
         )  # fmt: skip
         held = self.catalog.uploads.find(serial, sha256)
         if verdict.state == QUARANTINED and held is not None and held.state in (ACCEPTED, SALVAGED):

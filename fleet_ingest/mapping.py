@@ -188,7 +188,7 @@ class Mapping(Contract):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.:-]{0,79}$", description="name of the robot's specification")
     version: int = Field(default=1, ge=1)
     files: str = Field(default="**/*", description="glob of the logs within a tree")
-    format: Literal["csv", "parquet", "mcap"] | None = Field(
+    format: Literal["csv", "hdf5", "lerobot", "mcap", "parquet", "rosbag1", "rosbag2", "ulog"] | None = Field(
         default=None, description="found from the file if left out"
     )
     csv: CsvOptions = CsvOptions()
@@ -207,7 +207,9 @@ class Mapping(Contract):
         default=None, gt=0, description="a longer pause splits; left out: 10 periods, at least 0.1 s"
     )
     min_duration_s: float = Field(default=0.2, ge=0, description="shorter pieces are left out and counted")
-    salvage: bool = Field(default=False, description="use the readable part of a file that is cut off or damaged")
+    salvage: bool = Field(
+        default=True, description="use the readable part of a file that is cut off or damaged; false: quarantine it"
+    )
     channels: tuple[ChannelMap, ...] = Field(min_length=1)
     entities: tuple[Entity, ...] = ()
     tags: dict[str, str] = Field(default={}, description="facts about each episode; may use {parts} of the path")

@@ -39,6 +39,6 @@ def _check_characters(name: str, what: str) -> None:
 
 def _hostile(what: str, name: str, why: str) -> DataError:
     return DataError(
-        f"the {what} {ascii(name[:80])} {why}", code="hostile_name",
+        f"the {what} {name[:80]!a} {why}", code="hostile_name",
         remedy="Rename it: no '..', no leading '/', no control characters.",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""From the path of a log to its episodes, in one call: what the capped child process runs.
+"""From the path of a log to its episodes and its raw contents, in one call: what the capped child process runs.
 
 This module trusts its memory limits to be set by others; it stores nothing.
 """
@@ -8,15 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet_ingest import convert, convert_robot_log
+from fleet_ingest.alignment import lag_of
+from fleet_ingest.card import Lag
 from fleet_ingest.formats.rawlog import Limits, RawLog
 from fleet_ingest.formats.read import detect_format, read_log
 from fleet_ingest.mapping import Mapping
+from fleet_ingest.raw_quality import raw_flags
 from fleet_ingest.tracks import columns_to_read
 from storage.contracts.episode import Episode, QualityFlag
 from storage.contracts.errors import DataError, InputError
 
-BROKEN = frozenset({"truncated", "corrupt"})
-"""Salvage codes that mean a broken file, whose readable part is used only where the mapping says so."""
+BROKEN = frozenset({"truncated", "corrupt", "too_large"})
+"""Flags that mean a broken file, whose readable part is used only where the mapping does not forbid it."""
+
+LOST = BROKEN | {"ragged_rows", "bad_messages", "count_mismatch"}
+"""Flags that mean that something of the file was lost: it is salvaged, not accepted."""
+
+_WHOLE_BYTES = 256 << 20
+_LATE_PERIODS = 2.0
 
 
 @dataclass(frozen=True)
@@ -27,16 +36,29 @@ class Reading:
     flags: tuple[QualityFlag, ...]
     rate_hz: float
     gaps: int = 0
+    lag: Lag | None = None
 
     @property
     def salvaged(self) -> bool:
         """Was part of the file unreadable."""
-        return any(flag.code in BROKEN | {"ragged_rows", "bad_messages"} for flag in self.flags)
+        return any(flag.code in LOST for flag in self.flags)
 
 
 def converter_of(mapping: Mapping | None) -> str:
     """The version of the code that would convert: part of every derived episode's key."""
     return convert_robot_log.CONVERTER if mapping is None else convert.CONVERTER
+
+
+def read_raw(path: Path, mapping: Mapping | None, limits: Limits) -> RawLog:
+    """The whole log at `path`, or of a table that is too large as a whole the columns that `mapping` uses."""
+    format, csv = (None, None) if mapping is None else (mapping.format, mapping.csv)
+    if mapping is None or path.is_dir() or path.stat().st_size <= _WHOLE_BYTES:
+        try:
+            return read_log(path, format, csv=csv, limits=limits)
+        except DataError as error:
+            if mapping is None or error.code != "too_large":
+                raise
+    return read_log(path, format, columns=columns_to_read(mapping), csv=csv, limits=limits)
 
 
 def read_episodes(
@@ -54,32 +76,57 @@ def read_episodes(
     `robot` overrides the serial name that the mapping would give; our robots' logs must be of that robot.
     Raises DataError with a code, InputError when there is no mapping and the log needs one.
     """
+    limits = limits or Limits()
+    if mapping is None and (format := detect_format(path, limits)) != "mcap":
+        raise _needs_mapping(f"'{path.name}' is {format}")
+    raw = read_raw(path, mapping, limits)
+    return episodes_of(raw, mapping, raw_sha256=raw_sha256, logical_path=logical_path or path.name, robot=robot)
+
+
+def episodes_of(
+    raw: RawLog,
+    mapping: Mapping | None,
+    *,
+    raw_sha256: str,
+    logical_path: str = "",
+    robot: str | None = None,
+    release: bool = False,
+) -> Reading:
+    """The episodes of a log that was read. `release`: a person said that what is readable of it is to be used."""
     if mapping is None:
-        return _own_log(path, raw_sha256, robot, limits or Limits())
-    raw = read_log(path, mapping.format, columns=columns_to_read(mapping), csv=mapping.csv, limits=limits)
-    _refuse_broken(raw, mapping.salvage)
+        return _own_log(raw, Path(logical_path).name, raw_sha256, robot, release)
+    _refuse_broken(raw, mapping.salvage or release)
     found = convert.convert_log(raw, mapping, raw_sha256=raw_sha256, path=logical_path, robot=robot)
-    return Reading(found.episodes, found.flags, found.rate_hz, found.gaps)
+    lag = lag_of(found.episodes)
+    flags = (*found.flags, *_new(raw_flags(raw), found.flags), *_lag_flags(lag, found.rate_hz))
+    return Reading(found.episodes, flags, found.rate_hz, found.gaps, lag)
 
 
-def _own_log(path: Path, raw_sha256: str, robot: str | None, limits: Limits) -> Reading:
-    format = detect_format(path, limits)
-    if format != "mcap":
-        raise InputError(
-            f"'{path.name}' is {format}: it needs a mapping", remedy="Draft one with 'sim2real import --propose FILE'."
-        )
-    raw = read_log(path, format, limits=limits)
+def _new(flags: tuple[QualityFlag, ...], held: tuple[QualityFlag, ...]) -> list[QualityFlag]:
+    known = {(flag.code, flag.channel) for flag in held}
+    return [flag for flag in flags if (flag.code, flag.channel) not in known]
+
+
+def _lag_flags(lag: Lag | None, rate_hz: float) -> tuple[QualityFlag, ...]:
+    if lag is None or lag.confidence < 0.5 or lag.seconds * rate_hz < _LATE_PERIODS:
+        return ()
+    detail = f"'{lag.state}' answers '{lag.command}' {lag.seconds * 1e3:.0f} ms late (confidence {lag.confidence:.2f})"
+    return (QualityFlag(code="lag", channel=lag.state, detail=detail),)
+
+
+def _needs_mapping(what: str) -> InputError:
+    return InputError(f"{what}: it needs a mapping", remedy="Draft one with 'sim2real import --propose FILE'.")
+
+
+def _own_log(raw: RawLog, name: str, raw_sha256: str, robot: str | None, release: bool) -> Reading:
     if not convert_robot_log.is_robot_log(raw):
         _refuse_broken(raw, False)
-        raise InputError(
-            f"'{path.name}' is not a log of our own robots: it needs a mapping",
-            remedy="Draft one with 'sim2real import --propose FILE'.",
-        )
-    episode = convert_robot_log.robot_log_to_episode(raw, raw_sha256)
+        raise _needs_mapping(f"'{name}' is not a log of our own robots")
+    episode = convert_robot_log.robot_log_to_episode(raw, raw_sha256, salvage=release)
     _check_names(episode)
     if robot is not None and episode.robot != robot:
         raise DataError(f"the log is of robot '{episode.robot}', it was sent by '{robot}'", code="wrong_robot")
-    return Reading((episode,), episode.quality, episode.spec.control_rate_hz)
+    return Reading((episode,), episode.quality, episode.spec.control_rate_hz, lag=lag_of((episode,)))
 
 
 def _check_names(episode: Episode) -> None:

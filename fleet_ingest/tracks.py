@@ -53,7 +53,7 @@ def series_of(raw: RawLog, name: str, use: str) -> Series:
     close = get_close_matches(name, raw.names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     undecoded = [key.split(":", 1)[1] for key in raw.metadata if key.startswith("undecoded:")]
-    more = f" Topics that are not JSON: {', '.join(undecoded[:10])}." if undecoded else ""
+    more = f" Topics that cannot be decoded: {', '.join(undecoded[:10])}." if undecoded else ""
     raise DataError(
         f"{use}: no column '{name}'; the columns are {_listed(raw.names)}.{hint}{more}", code="missing_column",
         remedy="Correct 'column' in the mapping, or set 'optional: true' where some files lack it.",

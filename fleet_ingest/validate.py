@@ -11,12 +11,13 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from queue import Empty, Queue
 from types import TracebackType
 from typing import Any, Self
 
+from fleet_ingest.card import card_of
 from fleet_ingest.formats.rawlog import Limits
 from fleet_ingest.mapping import Mapping
 from storage.contracts.episode import QualityFlag
@@ -33,6 +34,9 @@ class Verdict:
         code, detail, remedy: the reason in one word and in plain words, empty for accepted files.
         episodes: encoded episodes, as files in the directory that the caller gave.
         user_error: the mapping or the call is wrong rather than the file.
+        card: the `FileCard` of the file as JSON.
+        media: digest -> file of the clips that the episodes refer to.
+        peak_bytes: the most memory that the child ever took.
     """
 
     state: str
@@ -44,6 +48,9 @@ class Verdict:
     rate_hz: float = 0.0
     gaps: int = 0
     user_error: bool = False
+    card: dict[str, Any] | None = None
+    media: dict[str, str] = field(default_factory=dict)
+    peak_bytes: int = 0
 
 
 class Sandbox:
@@ -76,19 +83,27 @@ class Sandbox:
         out: Path,
         logical_path: str = "",
         robot: str | None = None,
+        release: bool = False,
     ) -> Verdict:
         """Reads and converts `path`; the encoded episodes are written into the directory `out`.
 
-        Raises nothing for bad files.
+        `release`: a person said that what is readable of a broken file is to be used. Raises nothing for bad files.
         """
         request = {
             "path": str(path.absolute()), "mapping": None if mapping is None else mapping.to_json().decode(),
             "raw_sha256": raw_sha256, "out": str(out.absolute()),
-            "logical_path": logical_path, "robot": robot, "limits": asdict(self.limits),
+            "logical_path": logical_path, "robot": robot, "release": release, "limits": asdict(self.limits),
         }  # fmt: skip
         with self._lock:
             answer = self._ask(json.dumps(request))
-        return _verdict(answer, out)
+        return _with_card(_verdict(answer, out), path)
+
+    def inspect(self, path: Path, format: str | None = None) -> Verdict:
+        """Can the log at `path` be read at all? Decodes every series; makes no episodes and needs no mapping."""
+        request = {"path": str(path.absolute()), "format": format, "limits": asdict(self.limits), "read_only": True}
+        with self._lock:
+            answer = self._ask(json.dumps(request))
+        return _with_card(_verdict(answer, path.parent), path)
 
     def _ask(self, request: str) -> dict[str, Any]:
         child = self._child if self._child is not None and self._child.poll() is None else self._start()
@@ -142,9 +157,16 @@ class Sandbox:
 
 def validate_in_child(path: Path, format: str | None = None, limits: Limits | None = None) -> Verdict:
     """Can the log at `path` be read at all? Decodes every series in a capped child; makes no episodes."""
-    with Sandbox(limits) as sandbox, sandbox._lock:
-        request = {"path": str(path.absolute()), "format": format, "limits": asdict(sandbox.limits), "read_only": True}
-        return _verdict(sandbox._ask(json.dumps(request)), path.parent)
+    with Sandbox(limits) as sandbox:
+        return sandbox.inspect(path, format)
+
+
+def _with_card(verdict: Verdict, path: Path) -> Verdict:
+    """A card without contents where the child did not live to make one."""
+    if verdict.card is not None:
+        return verdict
+    size = path.stat().st_size if path.is_file() else 0
+    return replace(verdict, card=dict(card_of(None, verdict, file_bytes=size).model_dump(mode="json")))
 
 
 def assert_pipe(pipe: Any) -> Any:

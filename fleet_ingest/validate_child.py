@@ -11,11 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fleet_ingest.formats.rawlog import Limits
-from fleet_ingest.formats.read import read_log
+from fleet_ingest.card import card_of
+from fleet_ingest.formats.rawlog import Limits, RawLog
+from fleet_ingest.formats.read import detect_format, read_log
 from fleet_ingest.mapping import Mapping
-from fleet_ingest.reading import merged_flags, read_episodes
+from fleet_ingest.raw_quality import raw_flags
+from fleet_ingest.reading import LOST, Reading, episodes_of, merged_flags, read_raw
+from fleet_ingest.validate import Verdict
 from storage.codecs.episodes import encode_episode
+from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError, InputError
 
 _CAN_CAP_MEMORY = sys.platform.startswith("linux")  # macOS counts reserved address space and refuses to start
@@ -37,62 +41,94 @@ def cap(limits: Limits) -> None:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The verdict on one file, as JSON values."""
+    """The verdict on one file, as JSON values, with its card and the most memory that this process ever took."""
     limits = Limits(**request["limits"])
     cap(limits)
+    path = Path(request["path"])
+    raw: RawLog | None = None
+    reading: Reading | None = None
+    found: dict[str, Any]
     try:
+        mapping = None if request.get("mapping") is None else Mapping.from_json(request["mapping"])
         if request.get("read_only"):
-            raw = read_log(Path(request["path"]), request.get("format"), limits=limits)
-            flags = [flag.model_dump() for flag in raw.salvage]
-            reason = {"code": raw.salvage[0].code, "detail": raw.salvage[0].detail} if raw.salvage else {}
-            return {"state": "salvaged" if raw.salvage else "accepted", **reason, "flags": flags}
-        return _converted(request, limits)
+            raw = read_log(path, request.get("format"), limits=limits)
+            found = _stated((*raw.salvage, *raw_flags(raw)))
+        else:
+            raw = _read(path, mapping, limits)
+            reading = _episodes(raw, mapping, request)
+            found = _stated(merged_flags(reading)) | _written(reading, raw, Path(request["out"]))
     except DataError as error:
-        return {"state": "quarantined", "code": error.code, "detail": str(error), "remedy": error.remedy}
+        found = _quarantined(error.code, str(error), error.remedy)
     except InputError as error:
-        return {
-            "state": "quarantined",
-            "code": "mapping",
-            "detail": str(error),
-            "remedy": error.remedy,
-            "user_error": True,
-        }
+        found = _quarantined("mapping", str(error), error.remedy) | {"user_error": True}
     except MemoryError:
-        detail = f"reading it takes more than {limits.memory_bytes >> 20} MiB of memory"
-        return {
-            "state": "quarantined",
-            "code": "too_costly",
-            "detail": detail,
-            "remedy": "Split the log into smaller files.",
-        }
+        found = _quarantined(
+            "too_costly", f"reading it takes more than {limits.memory_bytes >> 20} MiB of memory",
+            "Split the log into smaller files.",
+        )  # fmt: skip
     except Exception as error:
         detail = f"the reader failed on it: {type(error).__name__}: {str(error)[:300]}"
-        return {
-            "state": "quarantined",
-            "code": "corrupt",
-            "detail": detail,
-            "remedy": "Copy the file again from the robot.",
-        }
+        found = _quarantined("corrupt", detail, "Copy the file again from the robot.")
+    if raw is not None and "flags" not in found:
+        found["flags"] = [flag.model_dump() for flag in (*raw.salvage, *raw_flags(raw))]
+    found["card"] = _card(raw, reading, found, path)
+    found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return found
 
 
-def _converted(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    mapping = None if request["mapping"] is None else Mapping.from_json(request["mapping"])
-    reading = read_episodes(
-        Path(request["path"]), mapping, raw_sha256=request["raw_sha256"], logical_path=request["logical_path"],
-        robot=request["robot"], limits=limits,
+def _read(path: Path, mapping: Mapping | None, limits: Limits) -> RawLog:
+    if mapping is None and (format := detect_format(path, limits)) != "mcap":
+        raise InputError(
+            f"'{path.name}' is {format}: it needs a mapping", remedy="Draft one with 'sim2real import --propose FILE'."
+        )
+    return read_raw(path, mapping, limits)
+
+
+def _episodes(raw: RawLog, mapping: Mapping | None, request: dict[str, Any]) -> Reading:
+    return episodes_of(
+        raw, mapping, raw_sha256=request["raw_sha256"], logical_path=request["logical_path"] or request["path"],
+        robot=request["robot"], release=bool(request.get("release")),
     )  # fmt: skip
+
+
+def _stated(flags: tuple[QualityFlag, ...]) -> dict[str, Any]:
+    """accepted, or salvaged with the first reason why."""
+    broken = next((flag for flag in flags if flag.code in LOST), None)
+    reason = {"code": broken.code, "detail": broken.detail} if broken is not None else {}
+    state = "salvaged" if broken is not None else "accepted"
+    return {"state": state, **reason, "flags": [flag.model_dump() for flag in flags]}
+
+
+def _written(reading: Reading, raw: RawLog, out: Path) -> dict[str, Any]:
     names = []
     for part, episode in enumerate(reading.episodes):
         names.append(f"part-{part:05d}.parquet")
-        (Path(request["out"]) / names[-1]).write_bytes(encode_episode(episode))
-    flags = merged_flags(reading)
-    broken = next((f for f in flags if f.code in ("truncated", "corrupt", "ragged_rows", "bad_messages")), None)
-    reason = {"code": broken.code, "detail": broken.detail} if broken is not None else {}
-    return {
-        "state": "salvaged" if broken is not None else "accepted", **reason,
-        "flags": [flag.model_dump() for flag in flags], "episodes": names, "rate_hz": reading.rate_hz,
-        "gaps": reading.gaps,
-    }  # fmt: skip
+        (out / names[-1]).write_bytes(encode_episode(episode))
+    used = {clip.sha256 for episode in reading.episodes for clip in episode.media}
+    media = {clip.sha256: str(clip.path) for clip in raw.media if clip.sha256 in used}
+    return {"episodes": names, "rate_hz": reading.rate_hz, "gaps": reading.gaps, "media": media}
+
+
+def _quarantined(code: str, detail: str, remedy: str) -> dict[str, Any]:
+    return {"state": "quarantined", "code": code, "detail": detail, "remedy": remedy}
+
+
+def _card(raw: RawLog | None, reading: Reading | None, found: dict[str, Any], path: Path) -> dict[str, Any] | None:
+    """The card as JSON; a card that cannot be made is no reason to refuse a file."""
+    flags = tuple(QualityFlag.model_validate(flag) for flag in found.get("flags", ()))
+    verdict = Verdict(
+        found["state"], found.get("code", ""), found.get("detail", ""), found.get("remedy", ""), flags,
+        rate_hz=found.get("rate_hz", 0.0), gaps=found.get("gaps", 0),
+    )  # fmt: skip
+    episodes, lag = ((), None) if reading is None else (reading.episodes, reading.lag)
+    size = path.stat().st_size if path.is_file() else 0
+    for contents in (raw, None):
+        try:
+            card = card_of(contents, verdict, episodes=episodes, lag=lag, file_bytes=size)
+            return dict(card.model_dump(mode="json"))
+        except (ValueError, ArithmeticError, MemoryError, IndexError):
+            episodes = ()
+    return None
 
 
 def main() -> None:

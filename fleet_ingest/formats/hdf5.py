@@ -96,9 +96,9 @@ def _inspected(file: Any, path: Path, limits: Limits) -> dict[str, Any]:
 
 def _check_link(link: Any, where: str, path: Path) -> None:
     if isinstance(link, h5py.ExternalLink):
-        raise _outside(path, f"'{where}' is a link into the file {ascii(link.filename[:80])}")
+        raise _outside(path, f"'{where}' is a link into the file {link.filename[:80]!a}")
     if isinstance(link, h5py.SoftLink):
-        raise _outside(path, f"'{where}' is a soft link to {ascii(link.path[:80])}: links are not followed")
+        raise _outside(path, f"'{where}' is a soft link to {link.path[:80]!a}: links are not followed")
     if not isinstance(link, h5py.HardLink):
         raise DataError(f"'{path.name}': '{where}' is a link of an unknown kind", code="unsafe_content")
 
@@ -212,7 +212,9 @@ def _demos(file: Any) -> list[str]:
     data = file.get("data")
     if not isinstance(data, h5py.Group):
         return []
-    names = [n for n in data if isinstance(data.get(n), h5py.Group) and isinstance(data[n].get("actions"), h5py.Dataset)]
+    names = [
+        n for n in data if isinstance(data.get(n), h5py.Group) and isinstance(data[n].get("actions"), h5py.Dataset)
+    ]
     numbered = [(int(tail), n) for n in names if (tail := n.rpartition("_")[2]).isdigit() and len(tail) < 10]
     return [n for _, n in sorted(numbered)] if len(numbered) == len(names) else sorted(names)
 

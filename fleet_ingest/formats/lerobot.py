@@ -1,8 +1,9 @@
 """LeRobot data sets, versions 2.1 and 3.0: one of their Parquet files in its folder, or the whole folder.
 
-What `meta/` says (episode lengths, names, rate, where videos are) is compared with what is there: data sets are passed on
-in parts, so episodes and videos that are listed and absent are flagged, never an error. Videos stay files; their frames
-are counted and timed against the table. Paths that `meta/` gives are kept inside the folder. This module copies nothing.
+What `meta/` says (episode lengths, names, rate, where videos are) is compared with what is there: data sets are passed
+on in parts, so episodes and videos that are listed and absent are flagged, never an error. Videos stay files; their
+frames are counted and timed against the table. Paths that `meta/` gives are kept inside the folder. This module copies
+nothing.
 """
 
 import json
@@ -122,7 +123,9 @@ def _meta(root: Path) -> _Meta:
             rows = [r for file in sorted((root / "meta" / "episodes").glob("**/*.parquet")) for r in _rows(file)]
         meta.episodes = {int(row["episode_index"]): row for row in rows}
     except (OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException) as error:
-        raise DataError(f"the list of episodes in 'meta/' cannot be read: {str(error)[:120]}", code="corrupt") from error
+        raise DataError(
+            f"the list of episodes in 'meta/' cannot be read: {str(error)[:120]}", code="corrupt"
+        ) from error
     return meta
 
 
@@ -266,13 +269,11 @@ def _inside(root: Path, name: str) -> Path:
     """The file `name` below `root`. Raises DataError `hostile_name` when it, or a link in it, leads out."""
     file = root / name
     if not file.resolve().is_relative_to(root.resolve()) or "\0" in name:
-        raise DataError(f"meta/ names a file outside the data set: {ascii(name[:80])}", code="hostile_name")
+        raise DataError(f"meta/ names a file outside the data set: {name[:80]!a}", code="hostile_name")
     return file
 
 
-def _differs(
-    frames: np.ndarray, times: np.ndarray | None, rows: int, begin: float, fps: float, *, shared: bool
-) -> str:
+def _differs(frames: np.ndarray, times: np.ndarray | None, rows: int, begin: float, fps: float, *, shared: bool) -> str:
     """What is wrong with a clip's frames, in words; empty when each row has its frame within half a period."""
     half = 0.5 / fps
     if not shared and len(frames) != rows:

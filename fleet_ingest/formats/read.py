@@ -55,7 +55,7 @@ _SUFFIX = {
     ".bag": "rosbag1", ".db3": "rosbag2", ".ulg": "ulog", ".ulog": "ulog", ".h5": "hdf5", ".hdf5": "hdf5",
 }  # fmt: skip
 _PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".npz", ".joblib", ".ckpt", ".npy"}
-_PICKLE_STARTS = tuple(bytes((0x80, version)) for version in (2, 3, 4, 5)) + (b"\x93NUMPY",)
+_PICKLE_STARTS = (*(bytes((0x80, version)) for version in (2, 3, 4, 5)), b"\x93NUMPY")
 
 
 def read_log(

@@ -13,7 +13,6 @@ import numpy as np
 
 from fleet_ingest.formats.columns import WIDTH, Columns
 from fleet_ingest.formats.ros_types import SIZES, Field
-from storage.contracts.errors import DataError
 
 _ELEMENTS = 64
 _STEPS = 200_000
@@ -21,7 +20,7 @@ _HEADER = 4
 
 
 class _Walk:
-    """The places in one message: leaves (name, offset, dtype, count), times, texts; `lengths` are offsets of lengths."""
+    """The places in one message: leaves (name, offset, dtype, count), times, texts; `lengths`: offsets of lengths."""
 
     def __init__(self, data: bytes, cdr: bool) -> None:
         self.data, self.cdr = data, cdr
@@ -192,7 +191,3 @@ def _texts(matrix: np.ndarray) -> np.ndarray:
         return np.full(n, matrix[0].tobytes().decode("utf-8", "replace"), dtype=object)
     packed = np.ascontiguousarray(matrix)
     return np.array([packed[i].tobytes().decode("utf-8", "replace") for i in range(n)], dtype=object)
-
-
-def ros_error(reason: str) -> DataError:
-    return DataError(reason, code="undecodable")

@@ -233,7 +233,9 @@ class _Reading:
                 return plain
             raise self._broken(f"a chunk cannot be unpacked: {error}") from error
         if extra >= _BOMB:
-            raise DataError(f"'{self.name}': a chunk unpacks to more than the {size} bytes that it declares", code="bomb")
+            raise DataError(
+                f"'{self.name}': a chunk unpacks to more than the {size} bytes that it declares", code="bomb"
+            )
         if extra:
             raise self._broken(f"a chunk unpacks to more than the {size} bytes that it declares")
         return plain

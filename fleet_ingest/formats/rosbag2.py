@@ -137,7 +137,9 @@ def _counts(base: sqlite3.Connection, topics: TopicSet, path: Path) -> tuple[dic
     ).fetchone()
     if index is not None:
         name = str(index[0]).replace('"', '""')
-        total = int(base.execute(f'SELECT count(*) FROM messages INDEXED BY "{name}" WHERE timestamp >= 0').fetchone()[0])
+        total = int(
+            base.execute(f'SELECT count(*) FROM messages INDEXED BY "{name}" WHERE timestamp >= 0').fetchone()[0]
+        )
         if total != topics.count:
             return None, f"{topics.count:,} messages were read, its index over time has {total:,}"
     problem = base.execute("PRAGMA quick_check(1)").fetchone()

@@ -1,9 +1,9 @@
 """PX4 ULog flight logs: one series a field of a topic, times on the autopilot's clock since boot.
 
-See https://docs.px4.io/main/en/dev_log/ulog_file_format.html. Read here rather than by pyulog, which takes cut files for
-whole ones: the framing is walked once, then all samples of a topic are one structured array. The tests hold the result
-against pyulog. Several instances of a topic are `name`, `name_1`, `name_2`. ULog carries no checksums and no counts; the
-frames of a topic are counted apart from the samples that decode.
+See https://docs.px4.io/main/en/dev_log/ulog_file_format.html. Read here rather than by pyulog, which takes cut files
+for whole ones: the framing is walked once, then all samples of a topic are one structured array. The tests hold the
+result against pyulog. Several instances of a topic are `name`, `name_1`, `name_2`. ULog carries no checksums and no
+counts; the frames of a topic are counted apart from the samples that decode.
 """
 
 import re
@@ -147,7 +147,7 @@ class _Walk:
     def _subscription(self, body: bytes, position: int) -> None:
         name = body[3:].decode("utf-8", "replace")
         if len(body) < 4 or name not in self.formats:
-            raise self._broken(position, f"a subscription of '{ascii(name[:60])}', whose format is not there")
+            raise self._broken(position, f"a subscription of '{name[:60]!a}', whose format is not there")
         check_inner_name(name, f"topic in '{self.name}'")
         key, instance = int.from_bytes(body[1:3], "little"), body[0]
         label = name if instance == 0 else f"{name}_{instance}"

@@ -72,8 +72,8 @@ def test_empty_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("head", "words"),
-    [(b"#ROSBAG V2.0\n", "ROS 1 bag"), (b"ULog\x01\x12", "PX4 ULog"), (b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "zip"),
-     (b"\x89HDF\r\n\x1a\n", "HDF5"), (b"\x00\x01\x02\x03", "neither text")],
+    [(b"ARROW1\0\0", "Arrow IPC"), (b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"),
+     (b"\x00\x01\x02\x03", "neither text")],
 )  # fmt: skip
 def test_foreign_formats_are_named(tmp_path: Path, head: bytes, words: str) -> None:
     (tmp_path / "x").write_bytes(head + b"\x00" * 64)

@@ -99,7 +99,7 @@ def test_an_mcap_bomb_is_refused(tmp_path: Path) -> None:
     )
     (tmp_path / "b.mcap").write_bytes(MAGIC + b"\x06" + len(body).to_bytes(8, "little") + body)
     verdict = validate_in_child(tmp_path / "b.mcap")
-    assert (verdict.state, verdict.code) == ("quarantined", "corrupt")
+    assert (verdict.state, verdict.code) == ("quarantined", "bomb")
     assert "more than the 100 bytes" in verdict.detail
 
 
