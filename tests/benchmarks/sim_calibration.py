@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fleet_ingest.standins.families import BENCHMARK, population
+from simulator.prompt import Prompt
 from simulator.simulator import Simulator
 from storage.contracts.episode import Episode
 from storage.contracts.robot import RobotSpec
@@ -71,13 +72,13 @@ def speeds(windows: Windows, spec: RobotSpec, scale: np.ndarray) -> np.ndarray:
     rate = np.array([c.derivative_of is not None for c in spec.state_layout.channels for _ in range(c.width)])
     rate = rate if rate.any() else ~rate
     speed = np.sqrt(((windows.now / scale)[:, rate] ** 2).mean(1))
-    return np.searchsorted(np.quantile(speed, [0.25, 0.5, 0.75]), speed)
+    return np.asarray(np.searchsorted(np.quantile(speed, [0.25, 0.5, 0.75]), speed))
 
 
-def measure(simulator: Simulator, case: Case, prompt_of: Mapping[str, object], seed: int) -> dict[float, Measured]:
+def measure(simulator: Simulator, case: Case, prompt_of: Mapping[str, Prompt], seed: int) -> dict[float, Measured]:
     angle, rng = angles(case.spec), np.random.default_rng(seed)
     steps = steps_of(HORIZONS_S, case.spec)
-    scene = simulator.ground(prompt_of[case.name])  # type: ignore[arg-type]
+    scene = simulator.ground(prompt_of[case.name])
     drawn = futures(scene, case.windows, SAMPLES, steps, seed)
     quartile, found = speeds(case.windows, case.spec, case.scale), {}
     for horizon, step in zip(HORIZONS_S, steps, strict=True):
@@ -100,7 +101,7 @@ def measure(simulator: Simulator, case: Case, prompt_of: Mapping[str, object], s
     return found
 
 
-def standin_cases(count: int, quick: bool, seed: int) -> tuple[list[Case], dict[str, object]]:
+def standin_cases(count: int, quick: bool, seed: int) -> tuple[list[Case], dict[str, Prompt]]:
     cases, prompts = [], {}
     for i, body in enumerate(population(count, 910 + seed, BENCHMARK, "test")):
         robot = unseen(body, 3 if quick else 16, 10.0, seed=i)
@@ -112,7 +113,7 @@ def standin_cases(count: int, quick: bool, seed: int) -> tuple[list[Case], dict[
     return cases, prompts
 
 
-def real_cases() -> tuple[list[Case], dict[str, object]]:
+def real_cases() -> tuple[list[Case], dict[str, Prompt]]:
     cases, prompts = [], {}
     for robot in real_robots():
         spec = robot.prompt.robot

@@ -46,7 +46,7 @@ def options(description: str) -> argparse.ArgumentParser:
     made.add_argument("--train-updates", type=int, default=1500, help="updates of a training on the spot")
     made.add_argument("--robots", type=int, default=None, help="number of robots to test on")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--threads", type=int, default=1)
     return made
 
 
