@@ -26,7 +26,7 @@ from tests.benchmarks.sim.controllers import HORIZON_S, CartPole, Gains, draw_ga
 from tests.benchmarks.sim.windows import unseen
 
 POLICIES = 16
-CANDIDATES = 240
+CANDIDATES = 200
 TARGETS = {
     "Pearson": Target(0.93, "higher"),
     "Spearman within the better half": Target(0.8, "higher"),

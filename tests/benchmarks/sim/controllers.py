@@ -42,7 +42,7 @@ def draw_gains(n: int, seed: int) -> Gains:
         return np.asarray(center * np.exp(rng.uniform(-math.log(factor), math.log(factor), n)))
 
     return Gains(
-        pump=about(0.5, 3.0), kp=about(2.5, 2.5), kd=about(0.6, 2.5), x=about(0.35, 3.0), v=about(0.25, 3.0),
+        pump=about(0.6, 2.5), kp=about(3.5, 2.0), kd=about(3.0, 2.0), x=about(0.3, 3.0), v=about(2.0, 3.0),
         near=rng.uniform(0.3, 1.0, n), noise=rng.uniform(0, 0.8, n) * (rng.random(n) < 0.4),
         power=np.where(rng.random(n) < 0.6, 1.0, rng.uniform(0.1, 1.0, n)),
     )  # fmt: skip
@@ -70,7 +70,7 @@ class CartPole:
         cosine = np.cos(angle)
         # Energy of the pole over that of standing still, in units of m g l: pumps until it suffices.
         lack = 1.0 - cosine - 0.5 * rate**2
-        swing = -gains.pump * np.sign(rate * cosine) * np.clip(3.0 * lack, -1, 1) - gains.x * x - 0.3 * gains.v * v
+        swing = -gains.pump * np.sign(rate * cosine) * np.clip(3.0 * lack, -1, 1) - gains.x * x
         stand = gains.kp * angle + gains.kd * rate + gains.x * x + gains.v * v
         u = np.where(np.abs(angle) < gains.near, stand, swing) + gains.noise * uniform
         return np.asarray((self.limit * np.clip(gains.power * u, -1, 1))[:, None])

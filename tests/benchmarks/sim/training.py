@@ -5,6 +5,7 @@ one bundle, or finds it there. What a folder is called follows from the recipe; 
 """
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from simulator.simulator import Simulator
 from simulator.train import train_simulator
 from storage.contracts.canonical import digest_of
 from storage.contracts.episode import Episode
+from storage.contracts.errors import IncompatibleError
 from storage.contracts.robot import Entity, RobotSpec
 from tests.benchmarks.sim.bundle import WORK, load_simulator, save_simulator
 
@@ -41,8 +43,12 @@ class Recipe:
     only: int | None = None
 
     @property
+    def config(self) -> SimulatorConfig:
+        return SimulatorConfig(seed=self.seed, members=self.members, updates=self.updates)
+
+    @property
     def key(self) -> str:
-        return digest_of(asdict(self))[:16]
+        return digest_of([asdict(self), self.config])[:16]
 
 
 def partly_known(body: Body, rng: np.random.Generator) -> RobotSpec:
@@ -83,19 +89,22 @@ def episodes_of(recipe: Recipe) -> list[Episode]:
 
 
 def trained(recipe: Recipe, work: Path, *, quiet: bool = True) -> Simulator:
-    """The simulator of `recipe`, found under `work` or trained there; goes on from a checkpoint."""
+    """The simulator of `recipe`, found under `work` or trained there; goes on from a checkpoint. One of another
+    architecture is trained again."""
     folder = work / f"simulator-{recipe.key}"
     if (folder / "manifest.json").is_file():
-        return load_simulator(folder)
+        try:
+            return load_simulator(folder)
+        except IncompatibleError:
+            shutil.rmtree(folder)
     episodes = episodes_of(recipe)
-    config = SimulatorConfig(seed=recipe.seed, members=recipe.members, updates=recipe.updates)
 
     def say(share: float, text: str) -> None:
         if not quiet:
             sys.stderr.write(f"\r{share:6.1%} {text:60.60}")
 
     start = time.monotonic()
-    simulator = train_simulator(episodes, config, checkpoint=folder / "checkpoint.safetensors", progress=say)
+    simulator = train_simulator(episodes, recipe.config, checkpoint=folder / "checkpoint.safetensors", progress=say)
     dataset = digest_of(sorted(e.provenance.raw_sha256 for e in episodes))
     facts = asdict(recipe) | {"wall_s": time.monotonic() - start, "episodes": len(episodes)}
     save_simulator(simulator, folder, f"benchmark-{recipe.key}", dataset, **facts)
