@@ -71,7 +71,10 @@ def start_fleet(engine: Engine, fleet: Fleet) -> None:
     for serial in fleet.serials:
         engine.catalog.robots.register(serial, fleet.spec, kind="standin" if fleet.standin else "robot")
     if fleet.standin is not None:
-        services = [robot_service(engine.home, fleet.standin, serial, engine.api_url) for serial in fleet.serials]
+        services = [
+            robot_service(engine.home, engine.catalog, fleet.standin, serial, engine.api_url)
+            for serial in fleet.serials
+        ]
         engine.stack.ensure(services)
 
 

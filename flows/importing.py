@@ -1,21 +1,14 @@
-"""`import` and `upload`: logs of others in, by hand or through the protocol that robots speak."""
+"""`import`: logs of others in, by hand. `upload` goes through the protocol that robots speak: see `flows.uploading`."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fleet_ingest.api.tokens import operator_token
-from fleet_ingest.formats.read import detect_format
-from fleet_ingest.import_tree import find_logs, import_tree
+from fleet_ingest.import_tree import import_tree
 from fleet_ingest.ingest import IngestResult
 from fleet_ingest.mapping_yaml import load_mapping
-from fleet_ingest.robot.client import Client, Refused
-from fleet_ingest.robot.outgoing import SentFiles, outgoing
-from fleet_ingest.robot.uploader import Uploader
 from flows.engine import Engine
 from flows.progress import reporting
-from flows.services import api_secret
 
 FileResult = dict[str, Any]
 
@@ -46,61 +39,3 @@ def _plain(result: IngestResult) -> FileResult:
         "gaps": result.gaps,
         "known": result.known,
     }
-
-
-def upload_paths(engine: Engine, paths: Sequence[Path], robot: str, mapping: Path | None) -> list[FileResult]:
-    """Sends every log under `paths` through the upload protocol in the name of `robot`; one result a file.
-
-    Raises UnknownName for a robot that nobody registered, unless the mapping says what it is.
-    """
-    loaded = load_mapping(mapping) if mapping is not None else None
-    mapping_sha256 = None
-    if loaded is not None:
-        mapping_sha256 = engine.store.put_bytes(loaded.to_json())
-        if robot not in {row.serial for row in engine.catalog.robots.list()}:
-            engine.catalog.robots.register(robot, loaded.spec_at(loaded.rate_hz or loaded.nominal_rate_hz or 1.0))
-    engine.catalog.robots.get(robot)
-    files = find_logs(paths, loaded)
-    client = Client(engine.api_url, operator_token(api_secret(engine.home)), pause=_pause, note=lambda text: None)
-    uploader = Uploader(client, SentFiles(engine.home.path / "uploads"), robot)
-    results = []
-    with reporting("upload") as progress:
-        for index, path in enumerate(files):
-            progress(index / len(files), f"{index + 1} of {len(files)}: {path.name}")
-            results.append(_upload(engine, uploader, path, mapping_sha256))
-    client.close()
-    return results
-
-
-def _upload(engine: Engine, uploader: Uploader, path: Path, mapping_sha256: str | None) -> FileResult:
-    log = outgoing(path, detect_format(path), mapping_sha256, engine.home.path / "uploads")
-    try:
-        receipt = uploader.upload(log)
-    except Refused as error:
-        return _row(str(path), log.sha256, "refused", error.code, str(error), error.remedy, ())
-    rows = engine.catalog.episodes.get_many(receipt.episodes)
-    found = _row(
-        str(path), receipt.sha256, receipt.state, receipt.reason_code or "", receipt.detail, "", receipt.episodes
-    )
-    return found | {"robot": receipt.robot, "duration_s": round(sum(row.duration_s for row in rows), 6)}
-
-
-def _row(
-    path: str, sha256: str, state: str, code: str, detail: str, remedy: str, episodes: Sequence[str]
-) -> FileResult:
-    return {
-        "path": path,
-        "robot": "",
-        "state": state,
-        "code": code,
-        "reason": f"{code}: {detail}" if code else "",
-        "remedy": remedy,
-        "sha256": sha256,
-        "episodes": list(episodes),
-        "duration_s": 0.0,
-    }
-
-
-def _pause(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False

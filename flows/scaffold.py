@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from fleet_ingest.api.tokens import robot_token
 from flows.engine import Engine
-from flows.services import api_secret
+from flows.services import admit_own
 from storage.contracts.base import explain
 from storage.contracts.errors import ContractError, InputError
 from storage.contracts.robot import RobotSpec
@@ -56,14 +55,12 @@ def add_robots(engine: Engine, folder: Path, serials: list[str]) -> dict[str, An
 
 
 def _start_line(engine: Engine, serial: str) -> str:
-    token = engine.home.path / "tokens" / f"{serial}.token"
-    token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token.touch(mode=0o600)
-    token.write_text(robot_token(api_secret(engine.home), serial), encoding="utf-8")
-    return (
-        "sim2real-robot --driver python:driver:open_robot "
-        f"--serial {serial} --api {engine.api_url} --token-file {token}"
-    )
+    """The robot's key is made and admitted here, for a robot that runs on this machine; one that runs elsewhere makes
+    its own (leave --key-file out) and waits for `sim2real access admit`.
+    """
+    key = engine.home.path / "keys" / f"{serial}.key"
+    admit_own(engine.catalog, key, serial)
+    return f"sim2real-robot --driver python:driver:open_robot --serial {serial} --api {engine.api_url} --key-file {key}"
 
 
 def _read(path: Path) -> str:

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from fleet_ingest.api.tokens import robot_token
+from fleet_ingest.robot.credentials import RobotKey
 from fleet_ingest.standins.registry import StandIn
 from flows.settings import Settings
+from storage.catalog.catalog import Catalog
 from storage.embedded import prefect, ray, s3
 from storage.embedded.driver import enter_driver_environment
 from storage.embedded.files import create_private, write_atomic
@@ -61,17 +62,28 @@ def api_service(home: Home, settings: Settings, endpoints: Endpoints) -> Service
     )
 
 
-def robot_service(home: Home, standin: StandIn, serial: str, api_url: str) -> ServiceSpec:
-    """A stand-in robot's process. It gets a token of its own and speaks to nothing but the API and presigned URLs."""
-    token = home.stack_dir / f"{serial}.token"
-    write_atomic(token, robot_token(api_secret(home), serial).encode())
+def robot_service(home: Home, catalog: Catalog, standin: StandIn, serial: str, api_url: str) -> ServiceSpec:
+    """A stand-in robot's process. It has a key of its own, admitted here because the installation starts the robot
+    itself, and speaks to nothing but the API and presigned URLs.
+    """
     state = home.path / "robots" / serial
     state.mkdir(parents=True, exist_ok=True)
+    key = home.stack_dir / f"{serial}.key"
+    admit_own(catalog, key, serial)
     return ServiceSpec(
         name=f"robot-{serial}",
-        argv=tuple(standin.argv(serial, api=api_url, token_file=token, state=state)),
+        argv=tuple(standin.argv(serial, api=api_url, key_file=key, state=state)),
         stop_timeout_s=3.0,
     )
+
+
+def admit_own(catalog: Catalog, key_file: Path, serial: str) -> None:
+    """Admits the key in `key_file` (made if need be) for `serial`. A key that an operator revoked stays out."""
+    public = RobotKey.load(key_file, serial).public_key
+    known = catalog.keys.find(serial, public)
+    if known is None or known.state == "waiting":
+        catalog.keys.admit(serial, public, "installation")
+        catalog.audit.record("installation", "admit key", serial, role="admin", detail="a robot that it starts itself")
 
 
 def s3_config(settings: Settings, home: Home, endpoints: Endpoints) -> S3Config:
@@ -88,7 +100,7 @@ def s3_config(settings: Settings, home: Home, endpoints: Endpoints) -> S3Config:
 
 
 def api_secret(home: Home) -> bytes:
-    """The installation's secret, made at first use: robots' tokens derive from it."""
+    """The installation's secret, made at first use: tokens are signed with it."""
     path = secret_path(home)
     if not path.exists():
         create_private(path, secrets.token_hex(32).encode())

@@ -8,7 +8,7 @@ from storage.contracts.errors import Sim2RealError
 
 def main(argv: list[str] | None = None) -> int:
     words = argparse.ArgumentParser(prog="fleet_ingest.api")
-    words.add_argument("--host", default="127.0.0.1")
+    words.add_argument("--host", default="127.0.0.1", help="another address opens it to the network; see `hosts`")
     words.add_argument("--port", type=int, required=True)
     arguments = words.parse_args(argv)
 
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     from fleet_ingest.api.settings import settings_from_environment
 
     try:
-        app = create_app(settings_from_environment())
+        app = create_app(settings_from_environment(), port=arguments.port)
     except Sim2RealError as error:
         sys.stderr.write(f"fleet_ingest.api: {error}\n{error.remedy}\n")
         return error.exit_code

@@ -32,9 +32,19 @@ _STATUS: tuple[tuple[type[Sim2RealError], int, str], ...] = (
 class Forbidden(Sim2RealError):
     """No token (401), or one that does not open what was asked for (403)."""
 
-    def __init__(self, status: int, message: str, remedy: str) -> None:
+    def __init__(self, status: int, message: str, remedy: str, *, code: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.status = status
+        self.code = code or ("unauthorised" if status == 401 else "forbidden")
+
+
+class TooMuch(Sim2RealError):
+    """A quota or a rate is used up: 429, to be tried again in `retry_s` seconds."""
+
+    def __init__(self, code: str, message: str, remedy: str, *, retry_s: float) -> None:
+        super().__init__(message, remedy=remedy)
+        self.code = code
+        self.retry_s = retry_s
 
 
 class Again(Sim2RealError):
@@ -60,8 +70,11 @@ def answer(status: int, problem: Problem) -> Response:
 def _of_ours(request: Request, error: Exception) -> Response:
     remedy = error.remedy if isinstance(error, Sim2RealError) else ""
     if isinstance(error, Forbidden):
-        code = "unauthorised" if error.status == 401 else "forbidden"
-        return answer(error.status, Problem(code=code, message=str(error), remedy=remedy))
+        return answer(error.status, Problem(code=error.code, message=str(error), remedy=remedy))
+    if isinstance(error, TooMuch):
+        made = answer(429, Problem(code=error.code, message=str(error), remedy=remedy))
+        made.headers["Retry-After"] = str(max(1, round(error.retry_s)))
+        return made
     if isinstance(error, Again):
         return answer(409, Problem(code=error.code, message=str(error), remedy=remedy))
     status, code = next(((s, c) for kind, s, c in _STATUS if isinstance(error, kind)), (500, "error"))
@@ -81,7 +94,10 @@ def _of_the_body(request: Request, error: Exception) -> Response:
 def _of_the_framework(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else ""
-    return answer(status, Problem(code=f"http_{status}", message=f"{request.method} {request.url.path}: {detail}"))
+    made = answer(status, Problem(code=f"http_{status}", message=f"{request.method} {request.url.path}: {detail}"))
+    if isinstance(error, HTTPException) and error.headers:
+        made.headers.update(error.headers)
+    return made
 
 
 def _of_nobody(request: Request, error: Exception) -> Response:

@@ -4,6 +4,7 @@ Whatever is wrong with the file or its mapping ends as a quarantined upload with
 store, catalog or machine that fails leaves the row as it is, for the next attempt.
 """
 
+import time
 from pathlib import Path
 
 from fleet_ingest.ingest import ingest_object
@@ -14,6 +15,8 @@ from storage.catalog.uploads import UploadRow
 from storage.contracts.errors import ContractError, DataError, InputError, UnavailableError, UnknownName
 from storage.objects import ObjectStore
 
+_FIRST_GUESS = 0.5, 20e6  # seconds, bytes/s
+
 
 class Ingester:
     """Ingests with one capped child process, shared by all requests, which take turns."""
@@ -22,13 +25,19 @@ class Ingester:
         self._catalog = catalog
         self._store = store
         self._sandbox = Sandbox()
+        self._bytes_per_s = _FIRST_GUESS[1]
 
     def close(self) -> None:
         self._sandbox.close()
 
-    def __call__(self, upload: UploadRow) -> None:
+    def expected_s(self, size: int) -> float:
+        """A guess of how long a file of `size` bytes takes, from the ones before."""
+        return _FIRST_GUESS[0] + size / self._bytes_per_s
+
+    def __call__(self, upload: UploadRow, *, released: bool = False) -> None:
+        begun = time.monotonic()
         try:
-            ingest_object(
+            result = ingest_object(
                 upload.sha256,
                 store=self._store,
                 catalog=self._catalog,
@@ -45,6 +54,13 @@ class Ingester:
             self._quarantine(upload, error.code, error)
         except InputError as error:
             self._quarantine(upload, "mapping", error)
+        else:
+            card = getattr(result, "card", None)
+            if card is not None:
+                self._catalog.uploads.set_card(upload.id, card)
+        if upload.size > 1_000_000:
+            rate = upload.size / max(1e-3, time.monotonic() - begun - _FIRST_GUESS[0])
+            self._bytes_per_s += 0.3 * (rate - self._bytes_per_s)
 
     def _mapping(self, upload: UploadRow) -> Mapping | None:
         if upload.mapping_sha256 is None:

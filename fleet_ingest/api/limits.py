@@ -1,6 +1,10 @@
-"""Refuses request bodies over a limit while they arrive, whatever their declared length. File bytes never pass here."""
+"""What is refused before any endpoint sees it: request bodies over a limit, whatever their declared length, and calls
+under a host name that is not ours (a page elsewhere that points its own name at this address). File bytes never pass
+here.
+"""
 
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,3 +57,25 @@ class BodyLimit:
         message = f"the request's body is longer than {self._limit} bytes"
         problem = Problem(code="too_large", message=message, remedy="Files go to the presigned URLs, not here.")
         await answer(413, problem)(scope, receive, send)
+
+
+class HostCheck:
+    """ASGI middleware; answers 400 to requests whose Host is neither in `hosts` nor that of one of `origins`."""
+
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...], origins: tuple[str, ...]) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts) | {urlsplit(origin).netloc.rsplit(":", 1)[0] for origin in origins}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            name = host if host.endswith("]") else host.rsplit(":", 1)[0]
+            if name not in self._hosts:
+                problem = Problem(
+                    code="host",
+                    message=f"this API is not called '{name[:80]}'",
+                    remedy="Add the name to `hosts` in its settings, or call it by one of them.",
+                )
+                await answer(400, problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

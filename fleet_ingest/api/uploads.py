@@ -5,13 +5,16 @@ has equal content helps nobody. Every step may be repeated after a crash: the ro
 """
 
 import base64
-import threading
-import zlib
-from typing import Protocol
+import time
+from typing import Literal, Protocol
 
-from fleet_ingest.api.errors import Again, Forbidden
+from fleet_ingest.api.errors import Again, Forbidden, TooMuch
+from fleet_ingest.api.gate import Actor
+from fleet_ingest.api.jobs import Jobs, Report
+from fleet_ingest.reasons import reason
 from fleet_ingest.robot.protocol import (
     PART_BYTES,
+    URL_SECONDS,
     VERDICTS,
     BeginUpload,
     CompleteUpload,
@@ -23,97 +26,151 @@ from fleet_ingest.robot.protocol import (
 )
 from storage.catalog.catalog import Catalog
 from storage.catalog.uploads import UploadRow
-from storage.contracts.errors import ContractError, DataError, UnknownName
+from storage.contracts.errors import ConflictError, ContractError, DataError, UnknownName
 from storage.objects import ObjectStore, Part
 
-PUT_SESSION = "put"
-URL_SECONDS = 3600
+_QUOTA_RETRY_S = 600.0
 
 
 class Ingest(Protocol):
-    """What becomes of verified bytes: validate, convert, write rows, and finish the upload row."""
+    """What becomes of verified bytes: validate, convert, write rows, and finish the upload row.
 
-    def __call__(self, upload: UploadRow) -> None: ...
+    `released`: a person has looked at the reason of the quarantine and overrules it.
+    """
+
+    def __call__(self, upload: UploadRow, *, released: bool = False) -> None: ...
+
+    def expected_s(self, size: int) -> float:
+        """A guess of how long a file of `size` bytes takes."""
+        ...
 
 
 class Uploads:
     """Uploads into `store`, recorded in `catalog`. Safe to use from several threads of one process."""
 
-    def __init__(self, catalog: Catalog, store: ObjectStore, ingest: Ingest) -> None:
+    def __init__(self, catalog: Catalog, store: ObjectStore, ingest: Ingest, jobs: Jobs) -> None:
         self._catalog = catalog
         self._store = store
         self._ingest = ingest
-        # One completion of one upload at a time; two uploads sharing a lock only wait a little.
-        self._locks = tuple(threading.Lock() for _ in range(64))
+        self._jobs = jobs
 
     def row(self, upload: int) -> UploadRow:
         """Raises UnknownName."""
         return self._catalog.uploads.get(upload)
 
-    def begin(self, body: BeginUpload) -> UploadState:
+    def begin(self, body: BeginUpload, actor: Actor) -> UploadState:
         """The same robot and digest, and the same idempotency key, always give the same upload.
 
         Raises UnknownName for an unregistered robot, ConflictError when the key or the digest stands for another file,
-        Forbidden when the assignment is another robot's.
+        Forbidden when the assignment is another robot's, TooMuch when the robot's quota is used up.
         """
-        known = self._catalog.uploads.find(body.robot, body.sha256)
-        if known is not None and known.state in VERDICTS and known.mapping_sha256 == body.mapping_sha256:
-            return self.state(known)
-        self._check_assignment(body)
-        row = self._catalog.uploads.begin(
-            body.robot,
-            body.sha256,
-            body.size,
-            body.format,
-            body.idempotency_key,
-            mapping_sha256=body.mapping_sha256,
-            assignment=body.assignment,
-        )
+        row = self._catalog.uploads.find(body.robot, body.sha256)
+        if row is None or row.state not in VERDICTS or row.mapping_sha256 != body.mapping_sha256:
+            self._check_assignment(body)
+            if row is None:
+                self._check_quota(body)
+            row = self._catalog.uploads.begin(
+                body.robot, body.sha256, body.size, body.format, body.idempotency_key,
+                mapping_sha256=body.mapping_sha256, assignment=body.assignment, name=body.name, session=body.session,
+                priority=body.priority, sender=actor.name,
+            )  # fmt: skip
+        if body.notes.strip():
+            note = self._catalog.notes.add(body.robot, body.notes.strip(), session=body.session, author=actor.name)
+            self._catalog.notes.link(row.id, note.id)
         return self.state(row)
 
     def state(self, row: UploadRow) -> UploadState:
-        parts = _part_count(row.size)
+        """Where the upload stands, as the row and the store say."""
+        parts, upload = _part_count(row.size), str(row.id)
+        progress, problem = self._jobs.progress(row.id), self._jobs.problem(row.id)
         if row.state in VERDICTS:
-            return UploadState(upload=str(row.id), state="have", parts=parts, receipt=self._receipt(row))
-        if row.state == "verifying":
-            return UploadState(upload=str(row.id), state="verifying", parts=parts)
-        return UploadState(upload=str(row.id), state="resume" if row.s3_upload_id else "start", parts=parts)
+            return UploadState(upload=upload, state="have", parts=parts, receipt=self._receipt(row))
+        if row.state == "abandoned":
+            return UploadState(upload=upload, state="abandoned", parts=parts)
+        if row.state == "verifying" or progress is not None:
+            return UploadState(upload=upload, state="verifying", parts=parts, progress=progress, problem=problem)
+        received = tuple(sorted(self._arrived(row)))
+        state: Literal["resume", "start"] = "resume" if row.s3_upload_id else "start"
+        return UploadState(upload=upload, state=state, parts=parts, received=received, problem=problem)
 
     def slots(self, row: UploadRow, body: PartsWanted) -> Slots:
-        """Presigned requests for the parts asked for. Raises ContractError for parts that the file does not have."""
-        if row.state != "receiving":
-            raise Again("complete", f"upload {row.id} has all its bytes", "Complete it for the receipt.")
-        count = _part_count(row.size)
-        for part in body.parts:
-            size = PART_BYTES if part.number < count else row.size - (count - 1) * PART_BYTES
-            if part.number > count or part.size != size:
-                raise ContractError(
-                    f"part {part.number} of {part.size} bytes does not fit a file of {row.size} bytes: it has {count} "
-                    f"parts of {PART_BYTES} bytes, the last one the rest"
-                )
-        key = self._store.staging_key(row.robot, str(row.id))
-        if count == 1:
-            whole = base64.b64encode(bytes.fromhex(row.sha256)).decode()
-            if body.parts[0].sha256 != whole:
-                raise ContractError(f"the only part has another digest than the file, announced as {row.sha256}")
-            put = self._store.presign_put(key, row.size, whole, URL_SECONDS)
-            return Slots(session=PUT_SESSION, parts=(Slot(number=1, url=put.url, headers=put.headers),))
-        session = self._session(row, key)
-        signed = [
-            (p.number, self._store.presign_part(key, session, p.number, p.size, p.sha256, URL_SECONDS))
-            for p in body.parts
-        ]
-        return Slots(session=session, parts=tuple(Slot(number=n, url=s.url, headers=s.headers) for n, s in signed))
+        """Presigned requests for the parts asked for; parts that have arrived are `held`.
 
-    def complete(self, row: UploadRow, body: CompleteUpload) -> Receipt:
-        """The receipt. Raises Again when bytes are missing or differ from what was announced."""
-        with self._locks[zlib.crc32(str(row.id).encode()) % len(self._locks)]:
-            row = self.row(row.id)
-            if row.state not in VERDICTS:
-                self._verify(row, body)
-                self._ingest(self.row(row.id))
-                row = self.row(row.id)
-            return self._receipt(row)
+        Raises ContractError for parts that the file does not have, Again when one was announced otherwise before.
+        """
+        if row.state != "receiving":
+            raise Again("complete", f"upload {row.id} is {row.state}: it takes no parts", "Ask for its state.")
+        _check_parts(row, body)
+        key = self._store.staging_key(row.robot, str(row.id))
+        session = self._session(row, key)
+        differing = self._catalog.uploads.announce_parts(row.id, {p.number: p.sha256 for p in body.parts})
+        if differing:
+            self._start_over(self.row(row.id), key)
+            raise Again(
+                "parts_differ",
+                f"part {min(differing)} of upload {row.id} was announced with another digest before; all were dropped",
+                "Hash the file again and send all of it.",
+            )
+        held = self._arrived(self.row(row.id))
+        slots = []
+        for p in body.parts:
+            if p.number in held:
+                slots.append(Slot(number=p.number, held=True))
+            else:
+                signed = self._store.presign_part(key, session, p.number, p.size, p.sha256, URL_SECONDS)
+                slots.append(Slot(number=p.number, url=signed.url, headers=signed.headers))
+        return Slots(parts=tuple(slots))
+
+    def complete(self, row: UploadRow, body: CompleteUpload) -> UploadState:
+        """The receipt, or how far it is. Raises Again when bytes are missing or differ from what was announced."""
+        if row.state not in VERDICTS:
+            if row.state == "abandoned":
+                raise Again(
+                    "abandoned", f"upload {row.id} waited too long; its bytes were dropped", "Announce it again."
+                )
+            self._jobs.run(row.id, lambda report: self._finish(row.id, report), wait_s=body.wait_s)
+        return self.state(self.row(row.id))
+
+    def release(self, row: UploadRow, actor: Actor, note: str, mapping_sha256: str | None) -> UploadState:
+        """Takes a quarantined file in again because a person says so. Raises ConflictError where nobody may."""
+        why = reason(row.reason_code or "")
+        if row.state == "quarantined" and not why.releasable:
+            raise ConflictError(
+                f"upload {row.id} cannot be released: {why.words}", remedy=why.remedy or "Record it again."
+            )
+        self._catalog.uploads.reopen(row.id, mapping_sha256)
+        self._catalog.audit.record(
+            actor.name, "release", f"upload {row.id}", role=actor.role, detail=f"{row.reason_code}: {note}"
+        )
+        self._jobs.run(row.id, lambda report: self._finish(row.id, report, released=True), wait_s=20.0)
+        return self.state(self.row(row.id))
+
+    def resume_all(self, before_ns: int) -> int:
+        """Goes on with verified files that a killed process left; returns how many."""
+        rows = self._catalog.uploads.idle("verifying", before_ns)
+        for row in rows:
+            self._jobs.run(row.id, lambda report, id=row.id: self._finish(id, report), wait_s=0.0)  # type: ignore[misc]
+        return len(rows)
+
+    def collect(self, row: UploadRow) -> None:
+        """Drops what arrived of an upload that nobody goes on with."""
+        key = self._store.staging_key(row.robot, str(row.id))
+        days = (time.time_ns() - row.updated_ns) / 86_400e9
+        detail = f"nothing came for {days:.1f} days; the parts that had arrived were dropped"
+        if self._catalog.uploads.abandon(row.id, detail).state == "abandoned":
+            if row.s3_upload_id:
+                self._store.abort_multipart(key, row.s3_upload_id)
+            self._store.delete_staged(key)
+
+    def _finish(self, id: int, report: Report, *, released: bool = False) -> None:
+        row = self.row(id)
+        if row.state in VERDICTS:
+            return
+        if row.state == "receiving":
+            self._verify(row, report)
+        begun, guess = time.monotonic(), self._ingest.expected_s(row.size)
+        report.enter("validating", lambda: min(0.97, (time.monotonic() - begun) / guess))
+        self._ingest(self.row(id), released=released)
 
     def _check_assignment(self, body: BeginUpload) -> None:
         if body.assignment is None:
@@ -126,65 +183,84 @@ class Uploads:
                 "Name the assignment that the log was recorded for, or none.",
             )
 
+    def _check_quota(self, body: BeginUpload) -> None:
+        quota, used = self._catalog.quotas.get(body.robot), self._catalog.quotas.usage(body.robot)
+        for name, limit, now in (
+            ("bytes in 24 hours", quota.bytes_per_day, used.bytes + body.size),
+            ("files in 24 hours", quota.files_per_day, used.files + 1),
+            ("uploads begun and not finished", quota.open_uploads, used.open + 1),
+        ):
+            if now > limit:
+                raise TooMuch(
+                    "quota",
+                    f"robot '{body.robot}' may have {limit} {name}; this upload would make it {now}",
+                    "Wait, finish what was begun, or let an admin raise it: sim2real access quota.",
+                    retry_s=_QUOTA_RETRY_S,
+                )
+
     def _receipt(self, row: UploadRow) -> Receipt:
         """Of a row with a verdict."""
         return Receipt.model_validate(
             {
-                "upload": str(row.id),
-                "robot": row.robot,
-                "sha256": row.sha256,
-                "size": row.size,
-                "verified": True,
-                "state": row.state,
-                "reason_code": row.reason_code,
-                "detail": row.detail,
+                "upload": str(row.id), "robot": row.robot, "sha256": row.sha256, "size": row.size, "verified": True,
+                "state": row.state, "reason_code": row.reason_code, "detail": row.detail,
                 "episodes": tuple(e.sha256 for e in self._catalog.episodes.find(upload_ids=[row.id])),
             }
-        )
+        )  # fmt: skip
 
-    def _verify(self, row: UploadRow, body: CompleteUpload) -> None:
+    def _verify(self, row: UploadRow, report: Report) -> None:
         """Makes the staged bytes an object. A crash before the last line costs a second sending, no wrong claim."""
-        if row.state != "receiving":
-            return
         key = self._store.staging_key(row.robot, str(row.id))
-        self._join(row, key, body)
-        self._check_staged(row, key)
+        self._join(row, key)
+        hashed = [0]
+        report.enter("verifying", lambda: hashed[0] / row.size)
         try:
-            self._store.promote(key, row.sha256)
+            self._store.promote(key, row.sha256, again=False, progress=lambda done: hashed.__setitem__(0, done))
+        except UnknownName as error:
+            raise Again(
+                "parts_missing", f"no bytes of upload {row.id} have arrived", "Send its parts first."
+            ) from error
         except DataError as error:
             self._start_over(row, key)
-            raise _damaged(row) from error
+            raise Again(
+                "digest_mismatch",
+                f"the bytes of upload {row.id} are not the {row.size} bytes {row.sha256[:12]} that were announced; "
+                "dropped",
+                "Send the file again from the beginning.",
+            ) from error
         self._catalog.uploads.verifying(row.id)
 
-    def _join(self, row: UploadRow, key: str, body: CompleteUpload) -> None:
-        if _part_count(row.size) == 1 or self._store.exists_key(key):
+    def _join(self, row: UploadRow, key: str) -> None:
+        if row.s3_upload_id is None or self._store.exists_key(key):
             return
-        if body.session != row.s3_upload_id or len(body.parts) != _part_count(row.size):
+        announced, arrived = self._catalog.uploads.parts(row.id), self._arrived(row)
+        missing = [n for n in range(1, _part_count(row.size) + 1) if n not in arrived]
+        if missing:
             raise Again(
                 "parts_missing",
-                f"upload {row.id} has {_part_count(row.size)} parts in session {row.s3_upload_id}; "
-                f"{len(body.parts)} of session {body.session or 'none'} were named",
-                "Ask for the slots again and send what is missing.",
+                f"upload {row.id} lacks {len(missing)} of its {_part_count(row.size)} parts, the first is {missing[0]}",
+                "Ask for their slots and send them.",
             )
-        parts = [Part(p.number, p.etag, 0, p.sha256) for p in body.parts]
+        parts = [Part(n, arrived[n].etag, 0, announced[n]) for n in sorted(arrived)]
         try:
-            self._store.complete_multipart(key, body.session, parts)
+            self._store.complete_multipart(key, row.s3_upload_id, parts)
         except (DataError, UnknownName) as error:
             self._start_over(row, key)
             raise Again(
                 "parts_missing", f"the parts of upload {row.id} do not join: {error}", "Send them again."
             ) from error
 
-    def _check_staged(self, row: UploadRow, key: str) -> None:
+    def _arrived(self, row: UploadRow) -> dict[int, Part]:
+        """The parts that the store has and that were announced."""
+        if row.s3_upload_id is None:
+            return {}
+        key = self._store.staging_key(row.robot, str(row.id))
         try:
-            found, size = self._store.hash_object(key)
-        except UnknownName as error:
-            raise Again(
-                "parts_missing", f"no bytes of upload {row.id} have arrived", "Send its parts first."
-            ) from error
-        if (found, size) != (row.sha256, row.size):
-            self._start_over(row, key)
-            raise _damaged(row)
+            there = self._store.list_parts(key, row.s3_upload_id)
+        except UnknownName:
+            return {}
+        announced = self._catalog.uploads.parts(row.id)
+        return {part.number: part for part in there if part.number in announced}
 
     def _start_over(self, row: UploadRow, key: str) -> None:
         """Back to an upload without bytes; the row first, so that no state vouches for bytes that are gone."""
@@ -211,9 +287,14 @@ def _part_count(size: int) -> int:
     return max(1, -(-size // PART_BYTES))
 
 
-def _damaged(row: UploadRow) -> Again:
-    return Again(
-        "digest_mismatch",
-        f"the bytes of upload {row.id} are not the {row.size} bytes {row.sha256[:12]} that were announced; dropped",
-        "Send the file again from the beginning.",
-    )
+def _check_parts(row: UploadRow, body: PartsWanted) -> None:
+    count = _part_count(row.size)
+    for part in body.parts:
+        size = PART_BYTES if part.number < count else row.size - (count - 1) * PART_BYTES
+        if part.number > count or part.size != size:
+            raise ContractError(
+                f"part {part.number} of {part.size} bytes does not fit a file of {row.size} bytes: it has {count} "
+                f"parts of {PART_BYTES} bytes, the last one the rest"
+            )
+    if count == 1 and body.parts[0].sha256 != base64.b64encode(bytes.fromhex(row.sha256)).decode():
+        raise ContractError(f"the only part has another digest than the file, announced as {row.sha256}")

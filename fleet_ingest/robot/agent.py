@@ -1,7 +1,7 @@
 """The robot process's loop: bring home what is spooled, take the assignment, run it, bring its logs home, complete it.
 
 Every step can be repeated: a robot that was killed starts at the top and finds in its spool what it has done. The
-process never opens the catalog or the object store itself; it knows the API's address and its own token.
+process never opens the catalog or the object store itself; it knows the API's address and its own key.
 """
 
 import sqlite3
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet_ingest.robot.client import Client, Refused, Stopped
+from fleet_ingest.robot.credentials import Credentials
 from fleet_ingest.robot.driver import RobotDriver
 from fleet_ingest.robot.episode import Interrupted, run_episode
 from fleet_ingest.robot.log import write_log
@@ -33,7 +34,7 @@ class Agent:
         serial: str,
         *,
         api: str,
-        token: str,
+        credentials: Credentials,
         state: Path,
         poll_s: float,
         note: Callable[[str], None] = lambda text: None,
@@ -44,7 +45,7 @@ class Agent:
         self._poll_s = poll_s
         self._note = note
         self._stop = threading.Event()
-        self._client = Client(api, token, pause=self._stop.wait, note=note, proxy=proxy)
+        self._client = Client(api, credentials, pause=self._stop.wait, note=note, proxy=proxy)
         self._spool = Spool(state, serial)
         self._uploader = Uploader(self._client, self._spool, serial)
         self._refused: set[str] = set()

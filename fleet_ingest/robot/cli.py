@@ -2,12 +2,13 @@
 
 import argparse
 import os
+import platform
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
-from storage.contracts.errors import InputError, Sim2RealError
+from storage.contracts.errors import Sim2RealError
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -23,7 +24,11 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument("--serial", required=True, help="the robot's serial number, for example cartpole-0001")
     words.add_argument("--api", required=True, help="address of the API, for example http://127.0.0.1:20123")
-    words.add_argument("--token-file", required=True, type=Path, help="file that holds the robot's own token")
+    words.add_argument(
+        "--key-file",
+        type=Path,
+        help="file with the robot's own key, made when there is none; default STATE/robot.key. An operator admits it.",
+    )
     words.add_argument("--state", type=Path, help="directory for the spool; default ~/.sim2real-robot/SERIAL")
     words.add_argument("--poll-s", type=float, default=2.0, help="seconds between questions for an assignment")
     words.add_argument("--proxy", default=None, help="HTTP proxy; variables of the shell are ignored")
@@ -44,18 +49,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from fleet_ingest.robot.agent import Agent, note_to_stderr
+    from fleet_ingest.robot.credentials import RobotKey
     from fleet_ingest.robot.drivers import open_driver
 
-    try:
-        token = arguments.token_file.read_text().strip()
-    except OSError as error:
-        raise InputError(f"cannot read the token file: {error}", remedy="`sim2real robot new` writes one.") from error
+    state = arguments.state or Path.home() / ".sim2real-robot" / arguments.serial
+    key = RobotKey.load(arguments.key_file or state / "robot.key", arguments.serial, note=platform.node())
     agent = Agent(
         open_driver(arguments.driver, arguments.serial),
         arguments.serial,
         api=arguments.api,
-        token=token,
-        state=arguments.state or Path.home() / ".sim2real-robot" / arguments.serial,
+        credentials=key,
+        state=state,
         poll_s=arguments.poll_s,
         note=note_to_stderr(arguments.serial),
         proxy=arguments.proxy,

@@ -1,7 +1,8 @@
 """The robot's side of HTTP: JSON with the API, bytes with presigned URLs; retries with jitter until told to stop.
 
-Transport failures, 408, 429 and 5xx are retried for as long as it takes: a robot has nothing better to do than to get
-its logs home. Other refusals become `Refused` at once. Proxy variables of the shell are ignored.
+Transport failures, 408 and 5xx are retried for as long as it takes: a robot has nothing better to do than to get its
+logs home. A token that has expired is renewed once per call. Other refusals become `Refused` at once, a used-up quota
+(429) among them. Proxy variables of the shell are ignored.
 """
 
 import random
@@ -10,12 +11,15 @@ from collections.abc import Callable
 import httpx
 from pydantic import ValidationError
 
+from fleet_ingest.robot.credentials import Credentials
 from fleet_ingest.robot.protocol import Problem
+from fleet_ingest.robot.throttle import Throttle
 from storage.contracts.base import Contract
+from storage.contracts.canonical import canonical_json
 from storage.contracts.errors import Sim2RealError, UnavailableError
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED = frozenset({408, 425, 500, 502, 503, 504})
 
 
 class Refused(Sim2RealError):
@@ -32,19 +36,24 @@ class Stopped(Exception):
 
 
 class Client:
-    """`pause(seconds)` waits and returns True when the process shall stop; `note(text)` reports each outage once."""
+    """`pause(seconds)` waits and returns True when the process shall stop; `note(text)` reports each outage once.
+
+    `throttle` caps what is sent to presigned URLs.
+    """
 
     def __init__(
         self,
         api: str,
-        token: str,
+        credentials: Credentials,
         *,
         pause: Callable[[float], bool],
         note: Callable[[str], None],
         proxy: str | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._api = api.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._throttle = throttle
+        self._credentials = credentials
         self._http = httpx.Client(trust_env=False, proxy=proxy, timeout=httpx.Timeout(30.0, connect=5.0))
         self._pause = pause
         self._note = note
@@ -54,13 +63,11 @@ class Client:
 
     def call(self, method: str, path: str, body: Contract | None = None) -> bytes:
         """The JSON answer, empty for 204. Raises Refused or Stopped."""
-        content = None if body is None else body.to_json()
-        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
-        response = self._persist(
-            lambda: self._http.request(method, self._api + path, content=content, headers=headers, timeout=120.0),
-            f"{method} {path}",
-        )
-        return response.content
+        return self._call(method, path, None if body is None else body.to_json())
+
+    def send_json(self, method: str, path: str, body: object = None) -> bytes:
+        """`call` with any JSON value as the body."""
+        return self._call(method, path, None if body is None else canonical_json(body))
 
     def get_bytes(self, url: str, limit: int) -> bytes:
         """The object behind a presigned URL, at most `limit` bytes. Raises Refused, Stopped, UnavailableError."""
@@ -78,10 +85,34 @@ class Client:
 
     def put_bytes(self, url: str, data: bytes, headers: dict[str, str]) -> str:
         """Sends one part; returns its ETag. Raises Refused (also when the URL expired) or Stopped."""
+        slow = self._throttle
         response = self._persist(
-            lambda: self._http.put(url, content=data, headers=headers, timeout=120.0), f"PUT {_short(url)}"
+            lambda: self._http.put(url, content=slow.chunks(data) if slow else data, headers=headers, timeout=120.0),
+            f"PUT {_short(url)}",
         )
         return str(response.headers.get("etag", ""))
+
+    def _open(self, path: str, body: Contract | None) -> bytes:
+        """A POST without a token: how a token is got."""
+        return self._ask("POST", path, None if body is None else body.to_json(), "")
+
+    def _call(self, method: str, path: str, content: bytes | None) -> bytes:
+        try:
+            return self._ask(method, path, content, self._credentials.token(self._open))
+        except Refused as error:
+            if error.status != 401 or not self._credentials.reject():
+                raise
+        return self._ask(method, path, content, self._credentials.token(self._open))
+
+    def _ask(self, method: str, path: str, content: bytes | None, token: str) -> bytes:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        response = self._persist(
+            lambda: self._http.request(method, self._api + path, content=content, headers=headers, timeout=120.0),
+            f"{method} {path}",
+        )
+        return response.content
 
     def _persist(self, send: Callable[[], httpx.Response], what: str) -> httpx.Response:
         wait, told = FIRST_WAIT_S, False

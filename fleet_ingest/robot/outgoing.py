@@ -1,56 +1,91 @@
-"""Files that an operator sends by hand: read where they lie, with a journal that lets an interrupted upload go on.
+"""Files that an operator sends by hand: read where they lie. What is under way is noted, to be gone on with.
 
 Unlike the robot's spool it owns no bytes: the operator's file is neither moved nor deleted, whatever becomes of the
-upload.
+upload. Which parts have arrived the server knows.
 """
 
 import hashlib
 import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from fleet_ingest.robot.protocol import Receipt
 from fleet_ingest.robot.spool import Spooled
 
-Parts = dict[int, dict[str, str | None]]
+
+@dataclass(frozen=True)
+class Sending:
+    """One file on its way, and how it was to be sent."""
+
+    path: str
+    robot: str
+    sha256: str
+    format: str
+    mapping_sha256: str | None = None
+    session: str | None = None
+    notes: str = ""
+    priority: Literal["incident", "intervention", "on_demand", "routine"] = "routine"
+    api: str | None = None
+
+    def spooled(self) -> Spooled:
+        """As the uploader wants it. Raises OSError when the file is gone."""
+        path = Path(self.path)
+        return Spooled(
+            "operator", None, 0, self.sha256, path.stat().st_size, path, "", {}, self.format, self.mapping_sha256,
+            name=path.name[-200:], outing=self.session, notes=self.notes, priority=self.priority,
+        )  # fmt: skip
 
 
-def outgoing(path: Path, format: str, mapping_sha256: str | None, journal: Path) -> Spooled:
-    """The file at `path` as the uploader wants it, with what an earlier attempt sent of it."""
+def digest_of(path: Path) -> str:
     with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    session, parts = SentFiles(journal).progress(sha256)
-    return Spooled("operator", None, 0, sha256, path.stat().st_size, path, session, parts, format, mapping_sha256)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class SentFiles:
-    """One small JSON file per upload under way, replaced by rename, removed with the receipt."""
+    """One small JSON file per upload under way, and one per receipt, in a directory; replaced by rename."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def progress(self, sha256: str) -> tuple[str, Parts]:
-        """Session and parts of an unfinished upload; empty when there is none, or it cannot be read."""
-        try:
-            found = json.loads(self._path(sha256).read_text())
-            return str(found["session"]), {int(number): part for number, part in found["parts"].items()}
-        except (OSError, ValueError, KeyError, AttributeError):
-            return "", {}
+    def begin(self, sending: Sending) -> None:
+        self._write(self._path(sending.robot, sending.sha256), asdict(sending))
 
-    def journal(self, sha256: str, session: str, parts: Parts) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = self._path(sha256).with_suffix(f".{os.getpid()}")
-        with temporary.open("w") as file:
-            json.dump({"session": session, "parts": parts}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path(sha256))
+    def unfinished(self) -> list[Sending]:
+        """Uploads that were begun here and have no receipt, oldest first; what cannot be read is left out."""
+        found = []
+        for path in sorted(self._directory.glob("*.sending.json"), key=lambda p: p.stat().st_mtime):
+            try:
+                found.append(Sending(**json.loads(path.read_text())))
+            except (OSError, ValueError, TypeError):
+                continue
+        return found
+
+    def receipts(self, sha256: str) -> list[Receipt]:
+        """The receipts that were given here for a file."""
+        return [Receipt.from_json(p.read_bytes()) for p in sorted(self._directory.glob(f"{sha256}-*.receipt.json"))]
 
     def confirm(self, receipt: Receipt) -> None:
-        self._path(receipt.sha256).unlink(missing_ok=True)
+        path = self._path(receipt.robot, receipt.sha256)
+        self._write(path.with_name(path.name.replace(".sending.", ".receipt.")), receipt.model_dump(mode="json"))
+        path.unlink(missing_ok=True)
+
+    def forget(self, sending: Sending) -> None:
+        self._path(sending.robot, sending.sha256).unlink(missing_ok=True)
 
     def spoil(self, log: Spooled) -> None:
-        self._path(log.sha256).unlink(missing_ok=True)
+        for path in self._directory.glob(f"{log.sha256}-*.sending.json"):
+            path.unlink(missing_ok=True)
 
-    def _path(self, sha256: str) -> Path:
-        return self._directory / f"{sha256}.json"
+    def _path(self, robot: str, sha256: str) -> Path:
+        return self._directory / f"{sha256}-{robot}.sending.json"
+
+    def _write(self, path: Path, value: object) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        with temporary.open("w") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)

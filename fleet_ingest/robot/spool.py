@@ -11,6 +11,7 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fleet_ingest.robot.protocol import Receipt
 from storage.contracts.canonical import sha256_hex
@@ -41,6 +42,10 @@ class Spooled:
     parts: dict[int, dict[str, str | None]]
     format: str = "mcap"
     mapping_sha256: str | None = None
+    name: str | None = None
+    outing: str | None = None
+    notes: str = ""
+    priority: Literal["incident", "intervention", "on_demand", "routine"] = "routine"
 
 
 class Spool:

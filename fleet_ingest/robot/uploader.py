@@ -1,18 +1,19 @@
 """Carries one log to the object store by the upload protocol, and lets it go only with a verified receipt.
 
-The journal is written before and after each part, so that a killed process sends no part twice that arrived. Expired
-URLs, an upload that the server forgot and an object that arrived damaged all lead back to the first step.
+The server knows which parts have arrived, so that a killed process sends no part twice that did. Slots are asked for a
+few parts at a time: their URLs live minutes. Expired URLs, an upload that the server forgot and an object that arrived
+damaged all lead back to the first step.
 """
 
 import base64
 import hashlib
+from collections.abc import Callable
 from typing import Protocol
 
 from fleet_ingest.robot.client import Client, Refused
 from fleet_ingest.robot.protocol import (
     BeginUpload,
     CompleteUpload,
-    PartSent,
     PartsWanted,
     PartWanted,
     Receipt,
@@ -23,12 +24,16 @@ from fleet_ingest.robot.spool import Spooled
 from storage.contracts.errors import DataError
 
 ROUNDS = 5
+WINDOW = 8
+"""Parts whose slots are asked for at once."""
+
+Report = Callable[[str, int], None]
+"""(phase, bytes done): phase is hash, send or check."""
 
 
 class Journal(Protocol):
-    """What remembers how far a log has come; the robot's spool is one. See `Spool` for the meaning of each."""
+    """What holds the logs; the robot's spool is one. See `Spool` for the meaning of each."""
 
-    def journal(self, sha256: str, session: str, parts: dict[int, dict[str, str | None]]) -> None: ...
     def confirm(self, receipt: Receipt) -> None: ...
     def spoil(self, log: Spooled) -> None: ...
 
@@ -36,32 +41,29 @@ class Journal(Protocol):
 class Uploader:
     """Uploads the logs of `serial`, part by part, holding one part in memory."""
 
-    def __init__(self, client: Client, spool: Journal, serial: str) -> None:
+    def __init__(self, client: Client, spool: Journal, serial: str, report: Report = lambda phase, done: None) -> None:
         self._client = client
         self._spool = spool
         self._serial = serial
+        self._report = report
 
     def upload(self, log: Spooled) -> Receipt:
         """Returns the receipt once the spool has let the file go.
 
         Raises Refused when the server will not have it, DataError (code `spoiled`) when the file changed on disk.
         """
-        for attempt in range(ROUNDS):
+        for _ in range(ROUNDS):
             try:
-                receipt = self._round(log, fresh=attempt > 0)
+                receipt = self._round(log)
                 self._spool.confirm(receipt)
                 return receipt
             except Refused as error:
-                if (
-                    error.status in (401, 403, 413, 422)
-                    and error.code != "expired"
-                    and not error.code.startswith("http_")
-                ):
+                if error.status in (401, 403, 413, 422, 429) and not error.code.startswith("http_"):
                     raise
                 last = error
         raise last
 
-    def _round(self, log: Spooled, *, fresh: bool) -> Receipt:
+    def _round(self, log: Spooled) -> Receipt:
         begin = BeginUpload(
             robot=self._serial,
             sha256=log.sha256,
@@ -70,35 +72,35 @@ class Uploader:
             mapping_sha256=log.mapping_sha256,
             idempotency_key=f"{self._serial}/{log.sha256}",
             assignment=log.assignment_id,
+            name=log.name,
+            session=log.outing,
+            notes=log.notes,
+            priority=log.priority,
         )
         state = UploadState.from_json(self._client.call("POST", "/uploads", begin))
         if state.state == "have" and state.receipt is not None:
             return state.receipt
-        if state.state == "verifying":
-            return self._complete(state.upload, CompleteUpload())
-        return self._complete(state.upload, self._send(log, state, fresh=fresh))
+        if state.state in ("start", "resume"):
+            self._send(log, state)
+        return self._complete(log, state.upload)
 
-    def _send(self, log: Spooled, state: UploadState, *, fresh: bool) -> CompleteUpload:
-        wanted = PartsWanted(parts=self._measured(log, state.part_bytes))
-        slots = Slots.from_json(self._client.call("POST", f"/uploads/{state.upload}/parts", wanted))
-        sent = {} if fresh or slots.session != log.session else {n: p for n, p in log.parts.items() if p["etag"]}
-        journal: dict[int, dict[str, str | None]] = {
-            part.number: sent.get(part.number, {"sha256": part.sha256, "etag": None}) for part in wanted.parts
-        }
-        self._spool.journal(log.sha256, slots.session, journal)
-        for slot in slots.parts:
-            if journal[slot.number]["etag"] is None:
-                data = _part(log, slot.number, state.part_bytes)
-                etag = self._client.put_bytes(slot.url, data, slot.headers)
-                journal[slot.number]["etag"] = etag
-                self._spool.journal(log.sha256, slots.session, journal)
-        parts = tuple(
-            PartSent(number=n, etag=str(p["etag"]), sha256=str(p["sha256"])) for n, p in sorted(journal.items())
-        )
-        return CompleteUpload(session=slots.session, parts=parts)
+    def _send(self, log: Spooled, state: UploadState) -> None:
+        parts = self._measured(log, state.part_bytes)
+        for first in range(0, len(parts), WINDOW):
+            wanted = PartsWanted(parts=parts[first : first + WINDOW])
+            slots = Slots.from_json(self._client.call("POST", f"/uploads/{state.upload}/parts", wanted))
+            for slot, part in zip(slots.parts, wanted.parts, strict=True):
+                if not slot.held:
+                    self._client.put_bytes(slot.url, _part(log, slot.number, state.part_bytes), slot.headers)
+                self._report("send", (slot.number - 1) * state.part_bytes + part.size)
 
-    def _complete(self, upload: str, body: CompleteUpload) -> Receipt:
-        return Receipt.from_json(self._client.call("POST", f"/uploads/{upload}/complete", body))
+    def _complete(self, log: Spooled, upload: str) -> Receipt:
+        while True:
+            answer = self._client.call("POST", f"/uploads/{upload}/complete", CompleteUpload())
+            state = UploadState.from_json(answer)
+            if state.receipt is not None:
+                return state.receipt
+            self._report("check", int(log.size * state.progress.share) if state.progress else 0)
 
     def _measured(self, log: Spooled, part_bytes: int) -> tuple[PartWanted, ...]:
         """Size and digest of each part. Raises DataError (code `spoiled`) unless the whole still has its digest."""

@@ -43,12 +43,12 @@ class StandIn:
         return getattr(import_module(module), factory)(serial)  # type: ignore[no-any-return]
 
     def argv(
-        self, serial: str, *, api: str, token_file: Path | str, state: Path | str, poll_s: float = 0.2
+        self, serial: str, *, api: str, key_file: Path | str, state: Path | str, poll_s: float = 0.2
     ) -> list[str]:
         """Command line of the robot process of `serial`, for this interpreter."""
         return [
             sys.executable, "-m", "fleet_ingest.robot", "--driver", f"standin:{self.name}", "--serial", serial,
-            "--api", api, "--token-file", str(token_file), "--state", str(state), "--poll-s", f"{poll_s:g}",
+            "--api", api, "--key-file", str(key_file), "--state", str(state), "--poll-s", f"{poll_s:g}",
         ]  # fmt: skip
 
     def oracle_return(self) -> float | None:

@@ -1,13 +1,29 @@
 """`import` and `upload`: real logs in."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flows.cli.console import console, out, print_json, progress_shown, table
+from storage.contracts.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON, last.")]
+Api = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SIM2REAL_API_URL",
+        help="An API elsewhere; it takes SIM2REAL_OPERATOR and SIM2REAL_OPERATOR_SECRET. Default: the embedded one.",
+    ),
+]
+
+
+class Priority(StrEnum):
+    incident = "incident"
+    intervention = "intervention"
+    on_demand = "on_demand"
+    routine = "routine"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,26 +54,60 @@ def import_logs(
 
     with progress_shown(), open_engine(Settings(), STORAGE) as engine:
         results = import_paths(engine, paths, mapping, robot, notes=notes)
-    _print_results(results, json)
+    print_results(results, json)
 
 
 def upload(
-    paths: Annotated[list[Path], typer.Argument(help="Log files or folders.")],
-    robot: Annotated[str, typer.Option(help="Serial name of the robot that recorded them.")],
+    paths: Annotated[list[Path] | None, typer.Argument(help="Log files or folders.")] = None,
+    robot: Annotated[str, typer.Option(help="Serial name of the robot that recorded them.")] = "",
     mapping: Annotated[
         Path | None, typer.Option("--map", help="The mapping, for files that do not describe themselves.")
     ] = None,
+    session: Annotated[
+        str | None, typer.Option(help="Groups the files of one outing, e.g. 'field-2026-11-22'.")
+    ] = None,
+    notes: Annotated[str, typer.Option(help="What you know about them; kept with the episodes.")] = "",
+    priority: Annotated[
+        Priority, typer.Option(help="What a robot's own files are sent in the order of; kept for yours.")
+    ] = Priority.routine,
+    limit_mbps: Annotated[float | None, typer.Option(help="Cap in megabits per second.", min=0.01)] = None,
+    watch: Annotated[Path | None, typer.Option(help="Send what appears in this folder, until Ctrl-C.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
+    api: Api = None,
     json: Json = False,
 ) -> None:
-    """Send logs through the upload protocol, as a robot does: hashed, in parts, verified by the server."""
-    from flows.engine import open_engine
-    from flows.importing import upload_paths
-    from flows.services import INGEST
-    from flows.settings import Settings
+    """Send logs through the upload protocol, as a robot does: hashed, in parts, verified by the server.
 
-    with progress_shown(), open_engine(Settings(), INGEST) as engine:
-        results = upload_paths(engine, paths, robot, mapping)
-    _print_results(results, json)
+    Interrupt it when you like: the same command, or 'sim2real uploads resume', goes on from the parts that arrived.
+
+    Examples:  sim2real upload run1.mcap --robot arm-0001
+    sim2real upload logs/ --robot arm-0001 --map arm.map.yaml --session monday --notes "new gearbox"
+    sim2real upload --watch /mnt/logger --robot arm-0001 --limit-mbps 20
+
+    Exit codes: 0 all taken in, 2 wrong words, 3 some quarantined (kept, with the reason), 4 no server, 7 some refused
+    """
+    from fleet_ingest.robot.throttle import Throttle
+    from flows.remote import open_remote
+    from flows.uploading import Wish, try_paths, upload_paths
+    from flows.uploading import watch as watch_folder
+
+    if not robot or not (paths or watch):
+        raise InputError(
+            "which files, of which robot?", remedy="sim2real upload PATH... --robot SERIAL (or --watch DIR)"
+        )
+    wish = Wish(robot, mapping, session, notes, priority.value)
+    throttle = Throttle(limit_mbps * 1e6 / 8) if limit_mbps else None
+    with progress_shown(), open_remote(api, note=console.print, throttle=throttle) as remote:
+        if watch is not None:
+            console.print(f"watching {watch}; Ctrl-C ends it")
+            watch_folder(remote, watch, wish, lambda row: print_json(row) if json else out.print(one_line(row)))
+            return
+        results = (try_paths if dry_run else upload_paths)(remote, paths or [], wish)
+    print_results(results, json)
+
+
+def one_line(row: dict[str, Any]) -> str:
+    return f"{row['path']}: {row['state']}" + (f" ({row['reason']})" if row["reason"] else "")
 
 
 def _propose(path: Path, json: bool) -> None:
@@ -75,8 +125,9 @@ def _propose(path: Path, json: bool) -> None:
         )
 
 
-def _print_results(results: list[dict[str, Any]], json: bool) -> None:
-    bad = [r for r in results if r["state"] in ("quarantined", "refused")]
+def print_results(results: list[dict[str, Any]], json: bool) -> None:
+    refused = [r for r in results if r["state"] in ("refused", "changed")]
+    bad = [r for r in results if r["state"] == "quarantined"] + refused
     if json:
         print_json({"files": results, "quarantined": len(bad)})
     else:
@@ -90,4 +141,4 @@ def _print_results(results: list[dict[str, Any]], json: bool) -> None:
             f"{len(bad)} quarantined (kept, with the reason) or refused"
         )
     if bad:
-        raise typer.Exit(3)
+        raise typer.Exit(7 if refused else 3)

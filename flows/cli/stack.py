@@ -23,10 +23,15 @@ def up(json: Json = False) -> None:
     with progress_shown(), open_engine(Settings(), EVERYTHING) as engine:
         engine.stack.pin()
         addresses = {"prefect": engine.prefect_ui_url, "api": engine.api_url, "home": str(engine.home.path)}
+        secret = engine.catalog.operators.first()
     if json:
-        print_json(addresses)
-    else:
-        out.print(table("The stack is up; 'sim2real down' stops it.", ["server", "address"], list(addresses.items())))
+        print_json(addresses | ({"operator": "local", "secret": secret} if secret else {}))
+        return
+    out.print(table("The stack is up; 'sim2real down' stops it.", ["server", "address"], list(addresses.items())))
+    out.print(f"operators' page: {addresses['api']}/web/")
+    if secret:
+        out.print(f"  sign in as 'local' with the secret {secret}")
+        out.print("  (shown this once; 'sim2real access secret local' makes another)")
 
 
 def down(json: Json = False) -> None:

@@ -47,38 +47,3 @@ class PolicyManifest(Contract):
     simulator: str | None = None
     """Digest of the simulator bundle it was trained in; None for a scripted or random policy."""
     seed: int = 0
-
-
-class PromptRef(Contract):
-    """A prompt by reference: a robot, episodes by digest, operators' notes."""
-
-    spec_digest: str | None = None
-    episodes: tuple[str, ...] = ()
-    notes: str = ""
-
-
-class Check(Contract):
-    """One check of a scenario: its expression holds `always`, `eventually` or at the `end`, in a share of worlds."""
-
-    expression: str
-    when: str = Field(default="always", pattern=r"^(always|eventually|end)$")
-    share: float = Field(default=1.0, gt=0, le=1)
-
-
-class Scenario(Contract):
-    """A behavioural unit test in the simulator.
-
-    Commands [T, C] or the digest of a policy; disturbances [T, X] where known.
-    """
-
-    name: str
-    prompt: PromptRef
-    edits: dict[str, str] = Field(default_factory=dict)
-    start: dict[str, float] = Field(default_factory=dict)
-    commands: tuple[tuple[float, ...], ...] = ()
-    policy: str | None = None
-    disturbances: tuple[tuple[float, ...], ...] = ()
-    checks: tuple[Check, ...] = ()
-    worlds: int = Field(default=64, ge=1)
-    duration_s: float = Field(gt=0)
-    seed: int = 0

@@ -6,6 +6,8 @@ contents.
 """
 
 import hashlib
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -19,6 +21,7 @@ OBJECT_PREFIX = "objects/"
 _READ_BYTES = 1 << 20
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _NO_UPLOAD = frozenset({"404", "NoSuchUpload"})
+_TAKEN = frozenset({"PreconditionFailed", "412"})
 
 
 class Presigned(NamedTuple):
@@ -110,11 +113,13 @@ class StagingArea:
             self._call(
                 f"completing the upload of {key}",
                 lambda: self.client.complete_multipart_upload(
-                    **self._staged(key), UploadId=upload_id, MultipartUpload={"Parts": listed}
+                    **self._staged(key), UploadId=upload_id, IfNoneMatch="*", MultipartUpload={"Parts": listed}
                 ),
-                expected=_NO_UPLOAD | refusals,
+                expected=_NO_UPLOAD | _TAKEN | refusals,
             )
         except ClientError as error:
+            if error_code(error) in _TAKEN:
+                return
             if error_code(error) in _NO_UPLOAD and self.exists_key(key):
                 return
             if error_code(error) in _NO_UPLOAD:
@@ -137,18 +142,23 @@ class StagingArea:
         sha256, size, _ = self._hash(key)
         return sha256, size
 
-    def promote(self, key: str, sha256: str) -> int:
+    def promote(
+        self, key: str, sha256: str, *, again: bool = True, progress: Callable[[int], None] = lambda done: None
+    ) -> int:
         """Hashes the staged object, makes it the object `sha256`, deletes it from staging, and returns its size.
 
+        `progress` is told the number of bytes hashed so far.
+
         The copy is bound to the bytes that were hashed (If-Match on their ETag), so that a sender who still holds a
-        presigned request cannot slip others in. A second promotion does nothing. Raises DataError (code `digest`) if
-        the bytes have another digest, UnknownName if nothing is staged.
+        presigned request cannot slip others in. A second promotion does nothing; where bytes must be staged because
+        they prove that their sender has them, `again` is False. Raises DataError (code `digest`) if the bytes have
+        another digest, UnknownName if nothing is staged.
         """
         target = object_key(sha256)
         try:
-            found, size, etag = self._hash(key)
+            found, size, etag = self._hash(key, progress)
         except UnknownName:
-            if (size_there := self.size_of_key(target)) is not None:
+            if again and (size_there := self.size_of_key(target)) is not None:
                 return size_there
             raise
         if found != sha256:
@@ -170,7 +180,7 @@ class StagingArea:
                     CopySourceIfMatch=etag,
                     MetadataDirective="REPLACE",
                 ),
-                expected=frozenset({"PreconditionFailed", "412"}),
+                expected=_TAKEN,
             )
         except ClientError as error:
             raise DataError(f"{key} changed while it was being promoted", code="digest") from error
@@ -178,6 +188,39 @@ class StagingArea:
     def delete_staged(self, key: str) -> None:
         where = self._staged(key)
         self._call(f"deleting {key}", lambda: self.client.delete_object(**where))
+
+    def open_multiparts(self) -> list[tuple[str, str, datetime]]:
+        """(key, S3's id, begun) of multipart uploads in the staging area that were neither completed nor aborted."""
+        found: list[tuple[str, str, datetime]] = []
+        marker: dict[str, str] = {}
+        while True:
+            where = {"Bucket": self.config.bucket, "Prefix": STAGING_PREFIX} | marker
+            page = self._call("listing uploads", lambda: self.client.list_multipart_uploads(**where))  # noqa: B023
+            found += [(u["Key"], u["UploadId"], u["Initiated"]) for u in page.get("Uploads", [])]
+            if not page.get("IsTruncated"):
+                return found
+            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def staged_objects(self) -> list[tuple[str, datetime]]:
+        """(key, last modified) of whole objects in the staging area."""
+        found: list[tuple[str, datetime]] = []
+        token: dict[str, str] = {}
+        while True:
+            where = {"Bucket": self.config.bucket, "Prefix": STAGING_PREFIX} | token
+            page = self._call("listing the staging area", lambda: self.client.list_objects_v2(**where))  # noqa: B023
+            found += [(entry["Key"], entry["LastModified"]) for entry in page.get("Contents", [])]
+            if not page.get("IsTruncated"):
+                return found
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def allow_origins(self, origins: tuple[str, ...]) -> None:
+        """Lets pages of these origins, and no others, send presigned requests (CORS of the bucket)."""
+        rule = {
+            "AllowedOrigins": list(origins), "AllowedMethods": ["PUT", "GET"], "MaxAgeSeconds": 600,
+            "AllowedHeaders": ["x-amz-checksum-sha256", "content-type"], "ExposeHeaders": ["ETag"],
+        }  # fmt: skip
+        where = {"Bucket": self.config.bucket, "CORSConfiguration": {"CORSRules": [rule]}}
+        self._call("setting the bucket's CORS", lambda: self.client.put_bucket_cors(**where))
 
     def exists_key(self, key: str) -> bool:
         return self.size_of_key(key) is not None
@@ -194,13 +237,24 @@ class StagingArea:
             return None
         return int(head["ContentLength"])
 
-    def _hash(self, key: str) -> tuple[str, int, str]:
+    def head_of_key(self, key: str, size: int) -> bytes | None:
+        """The first `size` bytes under `key`, None if absent."""
+        where = {"Bucket": self.config.bucket, "Key": key, "Range": f"bytes=0-{size - 1}"}
+        try:
+            return self._call(
+                f"looking at {key}", lambda: bytes(self.client.get_object(**where)["Body"].read()), expected=ABSENT
+            )
+        except ClientError:
+            return None
+
+    def _hash(self, key: str, progress: Callable[[int], None] = lambda done: None) -> tuple[str, int, str]:
         def read() -> tuple[str, int, str]:
             answer = self.client.get_object(Bucket=self.config.bucket, Key=key)
             digest, size = hashlib.sha256(), 0
             for chunk in answer["Body"].iter_chunks(_READ_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
+                progress(size)
             return digest.hexdigest(), size, answer["ETag"]
 
         try:

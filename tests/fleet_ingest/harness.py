@@ -17,7 +17,8 @@ import httpx
 import numpy as np
 from onnx import TensorProto, helper
 
-from fleet_ingest.api.tokens import operator_token, robot_token
+from fleet_ingest.api.tokens import installation_token, issue
+from fleet_ingest.robot.credentials import RobotKey
 from fleet_ingest.robot.episode import run_episode
 from fleet_ingest.robot.log import write_log
 from fleet_ingest.robot.plan import Assignment
@@ -137,12 +138,17 @@ class ApiServer(Process):
 
 
 class Robot(Process):
-    def __init__(self, serial: str, api: str, directory: Path, *, driver: str = "") -> None:
+    """Makes its key and, with a catalog, has it admitted there."""
+
+    def __init__(
+        self, serial: str, api: str, directory: Path, catalog: Catalog | None = None, *, driver: str = ""
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        token = directory / "token"
-        token.write_text(robot_token(SECRET, serial))
+        key = directory / "robot.key"
+        if catalog is not None:
+            catalog.keys.admit(serial, RobotKey.load(key, serial).public_key, "test")
         self.serial, self.state = serial, directory / "state"
-        argv = FLEET.argv(serial, api=api, token_file=token, state=self.state, poll_s=0.05)
+        argv = FLEET.argv(serial, api=api, key_file=key, state=self.state, poll_s=0.05)
         if driver:
             argv[argv.index("--driver") + 1] = driver
         super().__init__(argv, directory / "robot.log")
@@ -166,9 +172,9 @@ class Robot(Process):
         self.start()
 
 
-def headers(serial: str | None) -> dict[str, str]:
-    """Of a robot, or the operator's for None."""
-    token = operator_token(SECRET) if serial is None else robot_token(SECRET, serial)
+def headers(serial: str | None = None, key: int = 0) -> dict[str, str]:
+    """Of a robot with the admitted key `key`, or of the installation itself."""
+    token = installation_token(SECRET) if serial is None else issue(SECRET, "robot", serial, key=key, seconds=600)
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -255,7 +261,7 @@ class Works:
 
     def _assign(self, directory: Path, serials: list[str], episodes: int) -> None:
         driver = "python:tests.fleet_ingest.slow_driver:open_robot"
-        self.robots = [Robot(s, self.api.url, directory / s, driver=driver) for s in serials]
+        self.robots = [Robot(s, self.api.url, directory / s, self.catalog, driver=driver) for s in serials]
         manifest, onnx = linear_policy([-2.0, -3.0, 30.0, 6.0])
         policy = store_policy(self.catalog, self.store, [-2.0, -3.0, 30.0, 6.0])
         for serial in serials:

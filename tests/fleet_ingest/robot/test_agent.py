@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fleet_ingest.robot.agent import Agent
+from fleet_ingest.robot.credentials import FixedToken
 from fleet_ingest.standins.cartpole import CartPoleStandIn
 from tests.fleet_ingest.harness import FLEET, linear_policy, plan
 
@@ -89,7 +90,9 @@ def run_until(api: ScriptedApi, directory: Path, condition: Callable[[], bool]) 
     """Runs the agent until `condition` holds (checked at each of its notes and calls), then stops it."""
     notes: list[str] = []
     driver = WatchedCartPole(SERIAL)
-    agent = Agent(driver, SERIAL, api=api.url, token="t", state=directory, poll_s=0.01, note=notes.append)
+    agent = Agent(
+        driver, SERIAL, api=api.url, credentials=FixedToken("t"), state=directory, poll_s=0.01, note=notes.append
+    )
     thread = threading.Thread(target=agent.run)
     thread.start()
     for _ in range(1500):

@@ -55,7 +55,7 @@ def test_the_robot_process_imports_nothing_heavy() -> None:
         ({"--driver": "stand:cartpole"}, "Did you mean 'standin'?"),
         ({"--driver": "standin"}, "lacks a name"),
         ({"--driver": "python:no_such_module:x"}, "not installed"),
-        ({"--token-file": "/nowhere/token"}, "token file"),
+        ({"--key-file": "/proc/nowhere/key"}, "key file"),
     ],
 )
 def test_wrong_words_give_a_clear_error(tmp_path: Path, change: dict[str, str], expected: str) -> None:
@@ -69,6 +69,6 @@ def test_wrong_words_give_a_clear_error(tmp_path: Path, change: dict[str, str], 
 
 
 def test_the_registry_starts_what_it_says() -> None:
-    argv = FLEET.argv("cartpole-0007", api="http://x", token_file="t", state="s")
+    argv = FLEET.argv("cartpole-0007", api="http://x", key_file="t", state="s")
     assert argv[1:3] == ["-m", "fleet_ingest.robot"]
     assert FLEET.serial(7) == "cartpole-0007"

@@ -79,8 +79,8 @@ def test_bytes_swapped_after_hashing_are_not_promoted(
     send(object_store.presign_put(key, 64, b64(good)), good)
     hashed = object_store._hash
 
-    def hash_then_swap(staged: str) -> tuple[str, int, str]:
-        found = hashed(staged)
+    def hash_then_swap(staged: str, *more: object) -> tuple[str, int, str]:
+        found = hashed(staged, *more)  # type: ignore[arg-type]
         send(object_store.presign_put(key, 64, b64(evil)), evil)
         return found
 

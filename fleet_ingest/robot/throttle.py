@@ -1,0 +1,27 @@
+"""A bandwidth cap: bytes are handed out no faster than a rate, measured over the whole of what is sent."""
+
+import time
+from collections.abc import Callable, Iterator
+
+_CHUNK = 64 * 1024
+_IDLE_S = 1.0
+
+
+class Throttle:
+    """At most `bytes_per_s`; a pause in sending does not save up more than `_IDLE_S` seconds of it."""
+
+    def __init__(self, bytes_per_s: float, *, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._rate = bytes_per_s
+        self._sleep = sleep
+        self._due = time.monotonic()
+
+    def chunks(self, data: bytes) -> Iterator[bytes]:
+        """`data` in pieces, each when its turn has come."""
+        step = int(max(1024, min(_CHUNK, self._rate / 20)))
+        for start in range(0, len(data), step):
+            piece = data[start : start + step]
+            now = time.monotonic()
+            self._due = max(self._due, now - _IDLE_S) + len(piece) / self._rate
+            if self._due > now:
+                self._sleep(self._due - now)
+            yield piece
