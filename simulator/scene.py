@@ -1,29 +1,35 @@
 """A scene: one robot as the simulator understands it from a prompt. Sampling it gives hypotheses; editing it gives
 another."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from simulator import noise
+from simulator import editing, latent, noise
 from simulator.encoders.registry import encoders, posterior
-from simulator.features import edited
 from simulator.frame import Frame
 from simulator.model import Model
 from simulator.prompt import Prompt
 from simulator.recording import Recording
+from simulator.scales import Scales
 from simulator.worlds import Worlds
+from storage.contracts.channel import Channel
 from storage.contracts.errors import InputError
-from storage.contracts.robot import RobotSpec
+from storage.contracts.robot import Entity, RobotSpec
 
 SCENE_STREAM = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """`mean`, `deviation` [M, Z]: each member's posterior over the scene latent. `unused`: parts of the prompt that
-    no encoder of this simulator reads, such as notes; they did not change the scene."""
+    """`mean`, `deviation` [M, E * Z] or, where entities share one latent, [M, Z]: each member's posterior.
+
+    `unused`: parts of the prompt that no encoder of this simulator reads, such as notes; they did not change the
+    scene. `known`: robots that the simulator was trained on. `parts`: how many entities each robot of a composed
+    scene has, in order; empty for a scene of one robot.
+    """
 
     model: Model
     spec: RobotSpec
@@ -31,49 +37,118 @@ class Scene:
     mean: Tensor
     deviation: Tensor
     unused: tuple[str, ...] = ()
+    known: tuple[RobotSpec, ...] = ()
+    parts: tuple[int, ...] = ()
 
     def sample(self, n: int, seed: int, device: str = "cpu") -> Worlds:
         """`n` hypotheses about this robot. World i has member i mod M and a scene sample that depends on (seed, i)
-        only."""
+        only, entity by entity."""
         if n < 1:
             raise InputError(f"a scene is sampled into at least one world, given n={n}")
         world = torch.arange(n)
         member = world % self.model.members
-        width = self.mean.shape[1]
-        normal = noise.normal(seed, SCENE_STREAM, world, torch.zeros_like(world), width)
-        z = self.mean[member] + self.deviation[member] * normal
+        width = self.model.config.scene
+        drawn = [
+            noise.normal(seed, SCENE_STREAM, world, torch.full_like(world, e), width)
+            for e in range(self.mean.shape[1] // width)
+        ]
+        z = self.mean[member] + self.deviation[member] * torch.cat(drawn, dim=1)
         return Worlds(self.model, self.spec, self.frame_on(device), z.to(device), seed)
 
-    def edit(self, edits: dict[str, str]) -> "Scene":
+    def edit(self, edits: Mapping[str, str]) -> "Scene":
         """The scene with quantities of its specification changed, e.g. `{"payload.mass": "x1.5", "pole.length":
         "0.4"}`.
 
         What the prompt taught about everything else is kept. Raises UnknownName for a quantity that the robot does
         not have.
         """
-        spec = edited(self.spec, edits, self.model.shape)
-        structure = self.model.structure(spec)
-        config = self.model.config
-        frame = Frame.of(structure, self.frame.scales, history_s=config.history_s, delay_s=config.delay_s)
-        return replace(self, spec=spec, frame=frame)
+        spec = editing.edited(self.spec, edits, self.model.shape, self.known)
+        return self._of(spec, self.frame.scales)
+
+    def add(self, entity: Entity, channels: Sequence[Channel] = ()) -> "Scene":
+        """The scene with one more entity, such as a lamp; the prompt told nothing about it, so its latent is the prior.
+
+        Raises InputError when it is there already or needs more slots than this simulator has.
+        """
+        spec = editing.added(self.spec, entity, channels)
+        own = self.frame.scales
+        fresh = latent.kept_scales(self.model.frame(spec).scales, [len(self.spec.entities)])
+        made = self._of(spec, latent.joined_scales(own, fresh), self.parts and (*self.parts[:-1], self.parts[-1] + 1))
+        if not latent.PER_ENTITY:
+            return made
+        prior = torch.zeros_like(self.mean[:, : self.model.config.scene])
+        mean, deviation = torch.cat([self.mean, prior], 1), torch.cat([self.deviation, prior + 1.0], 1)
+        return replace(made, mean=mean, deviation=deviation)
+
+    def remove(self, name: str) -> "Scene":
+        """The scene without an entity and its channels. Raises UnknownName, or InputError when others hang on it."""
+        spec = editing.removed(self.spec, name)
+        keep = [i for i, row in enumerate(self.spec.entities) if row.name != name]
+        gone = next(i for i, row in enumerate(self.spec.entities) if row.name == name)
+        made = self._of(spec, latent.kept_scales(self.frame.scales, keep), _without(self.parts, gone))
+        if not latent.PER_ENTITY:
+            return made
+        mean, deviation = latent_rows(self)
+        return replace(made, mean=latent.flat(mean[:, keep]), deviation=latent.flat(deviation[:, keep]))
+
+    def compose(self, other: "Scene", names: tuple[str, str] = ("first", "second")) -> "Scene":
+        """Both robots side by side in one world: names get a prefix, and the two do not act on each other.
+
+        Each keeps its posterior where the latent is per entity; where one latent must do for all, the composed scene
+        has the mean of both. Raises InputError for scenes of two simulators or of two control rates.
+        """
+        if other.model is not self.model:
+            raise InputError("two scenes can be composed when one simulator grounded both")
+        spec = editing.composed(self.spec, other.spec, names)
+        parts = tuple(size for scene in (self, other) for size in (scene.parts or (len(scene.spec.entities),)))
+        made = self._of(spec, latent.joined_scales(self.frame.scales, other.frame.scales), parts)
+        mean, deviation = (
+            latent.flat(torch.cat(rows, dim=1)) for rows in zip(latent_rows(self), latent_rows(other), strict=True)
+        )
+        unused = tuple(dict.fromkeys((*self.unused, *other.unused)))
+        return replace(made, mean=mean, deviation=deviation, unused=unused)
 
     def frame_on(self, device: str) -> Frame:
         if device == "cpu":
             return self.frame
-        config, frame = self.model.config, self.frame
-        return Frame.of(
-            frame.structure, frame.scales, history_s=config.history_s, delay_s=config.delay_s, device=device
-        )
+        return _frame(self.model, self.spec, self.frame.scales, self.parts, device)
+
+    def _of(self, spec: RobotSpec, scales: Scales, parts: tuple[int, ...] | None = None) -> "Scene":
+        parts = self.parts if parts is None else parts
+        return replace(self, spec=spec, frame=_frame(self.model, spec, scales, parts), parts=parts)
 
 
-def ground(model: Model, prompt: Prompt) -> Scene:
+def latent_rows(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the posterior by entity, [M, E, Z] each."""
+    entities = len(scene.spec.entities)
+    return latent.rows_of(scene.mean, entities), latent.rows_of(scene.deviation, entities)
+
+
+def ground(model: Model, prompt: Prompt, known: tuple[RobotSpec, ...] = ()) -> Scene:
     """The posterior over scenes given a prompt. No gradient step; a robot never seen is usable at once."""
     recording = Recording.of(prompt.episodes, model.structure(prompt.robot)) if prompt.episodes else None
     frame = model.frame(prompt.robot, recording)
     weights = model.weights()
+    width = latent.width_of(len(prompt.robot.entities), model.config.scene)
     with torch.no_grad():
         found = [encoder.factors(weights, frame, prompt) for encoder in encoders()]
-        mean, deviation = posterior([f for f in found if f is not None], model.members, model.config.scene)
+        mean, deviation = posterior([f for f in found if f is not None], model.members, width)
     read = {part for encoder in encoders() for part in encoder.parts}
     unused = tuple(part for part in ("notes",) if getattr(prompt, part) and part not in read)
-    return Scene(model, prompt.robot, frame, mean, deviation, unused)
+    return Scene(model, prompt.robot, frame, mean, deviation, unused, known)
+
+
+def _frame(model: Model, spec: RobotSpec, scales: Scales, parts: tuple[int, ...], device: str = "cpu") -> Frame:
+    """Raises InputError when the robot does not fit into the model's slots."""
+    structure, config = model.structure(spec), model.config
+    frame = Frame.of(structure, scales, history_s=config.history_s, delay_s=config.delay_s, device=device)
+    if not parts:
+        return frame
+    return replace(frame, adjacency=torch.from_numpy(latent.separated(structure, parts)).to(device))
+
+
+def _without(parts: tuple[int, ...], gone: int) -> tuple[int, ...]:
+    """Sizes of the parts after entity `gone` was removed; parts without entities vanish."""
+    ends = [sum(parts[: i + 1]) for i in range(len(parts))]
+    part = next((i for i, end in enumerate(ends) if gone < end), None)
+    return tuple(size - (i == part) for i, size in enumerate(parts) if size - (i == part) > 0)

@@ -46,7 +46,7 @@ class Simulator:
         return self.model.config
 
     def ground(self, prompt: Prompt) -> Scene:
-        return ground(self.model, prompt)
+        return ground(self.model, prompt, self.specs)
 
     def score(
         self,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from simulator.features import edited
+from simulator.editing import edited
 from simulator.structure import Shape, Structure
 from storage.contracts.channel import Channel, Kind, Role
 from storage.contracts.errors import InputError, UnknownName
