@@ -104,10 +104,10 @@ def measure(simulator: Simulator, case: Case, prompt_of: Mapping[str, Prompt], s
 def standin_cases(count: int, quick: bool, seed: int) -> tuple[list[Case], dict[str, Prompt]]:
     cases, prompts = [], {}
     for i, body in enumerate(population(count, 910 + seed, BENCHMARK, "test")):
-        robot = unseen(body, 3 if quick else 16, 10.0, seed=i)
+        robot = unseen(body, 3 if quick else 96, 10.0, seed=i)
         half = robot.logs[: len(robot.logs) // 2]
         most = max(steps_of(HORIZONS_S, body.spec))
-        test = windows_of(robot.logs[len(half) :], most, 24 if quick else 160)
+        test = windows_of(robot.logs[len(half) :], most, 24 if quick else 240)
         cases.append(Case("stand-ins", body.serial, body.spec, test, windows_of(half, most, 400), robot.scale))
         prompts[body.serial] = robot.prompt()
     return cases, prompts

@@ -108,15 +108,18 @@ def trials_of(body: Body, count: int, seed: int) -> Trials:
     return Trials(origin, np.repeat(held, every, 1)[:, : rows + steps], rows)
 
 
-def outcomes(states: np.ndarray, body: Body) -> dict[str, np.ndarray]:
-    """[...] of trajectories [..., T, S]: root mean square speed of every joint and how far it strays from its mean."""
+def outcomes(states: np.ndarray, commands: np.ndarray, body: Body) -> dict[str, np.ndarray]:
+    """[...] of trajectories [..., T, S] under `commands` [..., T, C]: root mean square speed of every joint, how far it
+    strays from where it began, and the work that its command does in a second, as if the command acted at once."""
     found = {}
     for j, joint in enumerate(body.joints):
         found[f"{joint.name} speed"] = np.sqrt((states[..., 2 * j + 1] ** 2).mean(-1))
         at = states[..., 2 * j]
-        # Displacement from the first row, wrapped, so that a turn round does not count as six radians.
+        # Twice the sine of half the angle, so that a turn round does not count as six radians.
         away = at - at[..., :1] if joint.prismatic else 2 * np.sin((at - at[..., :1]) / 2)
         found[f"{joint.name} travel"] = np.sqrt((away**2).mean(-1))
+        if joint in body.driven:
+            found[f"{joint.name} work"] = (states[..., 2 * j + 1] * commands[..., body.driven.index(joint)]).mean(-1)
     return found
 
 
@@ -137,7 +140,7 @@ def real_outcomes(body: Body, trials: Trials, before: np.ndarray, motors: np.nda
     for k, commands in enumerate(trials.commands):
         twin.set(before[k, -1], np.concatenate([idle, commands[: trials.rows]]), motors[k])
         found.append(twin.step(commands[trials.rows :]))
-    return outcomes(np.array(found), body)
+    return outcomes(np.array(found), trials.commands[:, trials.rows :], body)
 
 
 def simulated_outcomes(
@@ -154,7 +157,7 @@ def simulated_outcomes(
             for command in commands[k, trials.rows :]:
                 state, _, _ = worlds.step(state, command.expand(n, -1))
                 rows.append(worlds.observe(state, noisy=False))
-            found.append(outcomes(torch.stack(rows, 1).double().numpy(), body))
+            found.append(outcomes(torch.stack(rows, 1).double().numpy(), trials.commands[k, trials.rows :], body))
     return found
 
 
@@ -242,7 +245,7 @@ def main() -> None:
     for i, body in enumerate(population(count, 930 + arguments.seed, BENCHMARK, "test")):
         robot = unseen(body, 1, 5.0, seed=i)
         # Shifted by the round of families, so that each family is asked both ways about everything.
-        questions += questions_of(simulator, robot, 3 if quick else 8, 10 if quick else 40, i + i // len(BENCHMARK))
+        questions += questions_of(simulator, robot, 3 if quick else 12, 10 if quick else 36, i + i // len(BENCHMARK))
     kept = balanced(questions, arguments.seed)
     found = figures(kept, len(questions)) if kept else {}
     publish(envelope("sim_what_if", found, TARGETS, [arguments.seed]), arguments)

@@ -98,7 +98,8 @@ def test_the_true_effect_of_no_change_is_nothing_and_a_payload_slows() -> None:
 def test_outcomes_of_a_turn_by_hand() -> None:
     robot = body("pendulum")
     states = np.array([[[0.0, 3.0], [math.pi, -4.0], [2 * math.pi, 0.0]]])
-    found = outcomes(states, robot)
+    found = outcomes(states, np.array([[[2.0], [1.0], [9.0]]]), robot)
+    assert found["link1 work"][0] == pytest.approx((3 * 2 - 4 * 1) / 3)
     assert found["link1 speed"][0] == pytest.approx(math.sqrt(25 / 3))
     assert found["link1 travel"][0] == pytest.approx(math.sqrt(4 / 3))  # 2 sin of half of: 0, pi, 2 pi
 
