@@ -48,6 +48,8 @@ _ROWS: tuple[tuple[str, Kind, str, str, bool], ...] = (
     ("too_costly", "limits", "Reading the file took more memory or processor time than one file may.", _SPLIT, False),
     ("too_slow", "limits", "Reading the file took longer than one file may.", _SPLIT, False),
     # broken
+    ("breaks_reader", "broken", "The file makes the program that reads its format fail; nothing else was harmed.",
+     _COPY, False),
     ("truncated", "broken", "The file is cut off: its end is missing.",
      "Copy the whole file again; a logger that was killed leaves such files.", True),
     ("corrupt", "broken", "Bytes of the file have changed or make no sense.", _COPY, True),
@@ -98,6 +100,8 @@ _ROWS: tuple[tuple[str, Kind, str, str, bool], ...] = (
     ("bad_messages", "flag", "Some messages of a topic could not be decoded and were left out.", _COPY, True),
     ("field_left_out", "flag", "Fields that are no numbers or too wide (images, point clouds) were not made series.",
      "", True),
+    ("open_end", "flag", "The last row has no end of line: it may have been cut off within its last number.",
+     "Check the last row.", True),
     ("ragged_rows", "flag", "Some rows have a wrong number of fields and were left out.", _COPY, True),
     ("integrity_none", "flag", "The format carries no checksums: changed bytes cannot all be noticed.",
      "Prefer MCAP, whose chunks carry checksums.", True),

@@ -8,6 +8,7 @@ process down with it. This module stores nothing.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from fleet_ingest.formats.rawlog import Limits
 from fleet_ingest.mapping import Mapping
 from storage.contracts.episode import QualityFlag
 
-_INPUT = "input"
+_FAULTS = frozenset({-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE})
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,10 @@ class Sandbox:
         if not line:
             code = child.wait(timeout=10)
             self._stop()
+            if code in _FAULTS:
+                return _killed("breaks_reader", f"it made the library that reads its format fail ({_cause(code)})")
             how = f"reading ended the process that read it ({_cause(code)}): it takes too much memory or time"
-            return _killed("too_costly", f"{how}, or breaks the reader")
+            return _killed("too_costly", how)
         answer: dict[str, Any] = json.loads(line)
         if answer.get("code") == "too_costly":
             self._stop()

@@ -72,8 +72,19 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if raw is not None and "flags" not in found:
         found["flags"] = [flag.model_dump() for flag in (*raw.salvage, *raw_flags(raw))]
     found["card"] = _card(raw, reading, found, path)
-    found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found["peak_bytes"] = _peak_bytes()
     return found
+
+
+def _peak_bytes() -> int:
+    """The most memory held since this program began. On Linux getrusage would count what the parent held as well."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _read(path: Path, mapping: Mapping | None, limits: Limits) -> RawLog:

@@ -51,7 +51,7 @@ def read_csv(path: Path, *, columns: Collection[str] | None, options: CsvOptions
     lines, odd = _lines(path)
     said = None if lines is None or encoding == "utf-16" else lines - len(ragged) - _head_lines(path, dialect)
     topic = Topic("", table.num_rows, said, "table", "csv")
-    flags = (*flags, *odd, *_texts(series), *count_flags((topic,)))
+    flags = (*flags, *odd, *_open_end(path, encoding, bool(cut)), *_texts(series), *count_flags((topic,)))
     salvaged = Salvage(table.num_rows, _last_line(path), path.stat().st_size) if cut else None
     return RawLog("csv", series, dialect.names, facts, (*flags, *cut), (topic,), "none", salvaged)
 
@@ -72,6 +72,15 @@ def _lines(path: Path) -> tuple[int | None, tuple[QualityFlag, ...]]:
             last = block[-1:]
     flag = QualityFlag(code="corrupt", count=odd, detail="bytes that are no text (control characters) in the table")
     return None if quoted else count, (flag,) if odd else ()
+
+
+def _open_end(path: Path, encoding: str, cut: bool) -> tuple[QualityFlag, ...]:
+    """A flag when the last row has all its fields and no end of line: its last number may be half."""
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        if cut or encoding == "utf-16" or file.read(1) in (b"\n", b"\r"):
+            return ()
+    return (QualityFlag(code="open_end", detail=f"the last row of '{path.name}' has no end of line"),)
 
 
 def _head_lines(path: Path, dialect: Dialect) -> int:

@@ -38,11 +38,19 @@ def read_hdf5(path: Path, *, columns: Collection[str] | None, limits: Limits) ->
             sets = _inspected(file, path, limits)
             demos = _demos(file)
             found = _robomimic(file, demos, sets) if demos else _table(sets)
+            found.metadata_checked = _superblock(path) >= 2  # from version 2 on all of HDF5's own metadata is
             return found.log(path, columns)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError(
             f"'{path.name}' is damaged: {str(error)[:200]}", code="corrupt", remedy="Copy it again from the robot."
         ) from error
+
+
+def _superblock(path: Path) -> int:
+    """The version of the superblock; written with libver='latest' it is 2 or 3."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8] if len(head) == 9 else 0
 
 
 def _check_end(path: Path) -> None:
@@ -135,6 +143,7 @@ class _Found:
         self.odd: list[str] = []
         self.broken: list[str] = []
         self.checked: list[bool] = []
+        self.metadata_checked = False
 
     def take(self, item: Any) -> np.ndarray | None:
         """The values of one data set as [n] or [n, k]; None where no channel can come from them."""
@@ -172,7 +181,7 @@ class _Found:
         series = {name: Series(values) for name, values in self.columns.items()}
         wanted = None if columns is None else set(columns)
         kept = series if wanted is None else {name: s for name, s in series.items() if name in wanted}
-        whole = bool(self.checked) and all(self.checked)
+        whole = bool(self.checked) and all(self.checked) and self.metadata_checked
         integrity = "checksums" if whole else "partial" if any(self.checked) else "none"
         return RawLog("hdf5", kept, tuple(series), self.facts, tuple(flags), topics, integrity, salvaged)  # type: ignore[arg-type]
 

@@ -94,7 +94,7 @@ def read_lerobot(path: Path, *, columns: Collection[str] | None, limits: Limits)
     total = sum(len(r) for r in rows.values())
     return RawLog(
         "lerobot", kept, tuple(table), _facts(meta, logs[0]), tuple(flags), topics,
-        "checksums" if all(log.integrity == "checksums" for log in logs) else "none",
+        "partial" if all(log.integrity == "partial" for log in logs) else "none",
         Salvage(total, None, sum(f.stat().st_size for f in files)) if broken else None, tuple(media),
     )  # fmt: skip
 
@@ -205,6 +205,9 @@ def _videos(
                     cache[file] = read_video(file)
             except DataError as error:
                 flags.append(QualityFlag(code="video_mismatch", channel=camera, detail=str(error)[:300]))
+                continue
+            if not len(cache[file].times_s):
+                flags.append(QualityFlag(code="video_mismatch", channel=camera, detail=f"'{file.name}' has no frames"))
                 continue
             video = cache[file]
             at = None if times is None else np.asarray(times.values[where], dtype=np.float64)

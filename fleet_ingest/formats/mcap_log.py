@@ -37,7 +37,7 @@ def read_mcap(path: Path, *, columns: Collection[str] | None, limits: Limits) ->
             raise
         salvaged = Salvage(reading.topics.count, error.offset, path.stat().st_size)
         detail = f"{error}; lost from byte {error.offset:,} on; {reading.topics.count:,} messages before that were kept"
-        salvage.append(QualityFlag(code=error.code, detail=detail))
+        salvage.append(QualityFlag(code="truncated" if error.code == "truncated" else "corrupt", detail=detail))
     series = reading.topics.series()
     topics = reading.topics.facts(reading.said())
     if not series:

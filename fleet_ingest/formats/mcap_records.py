@@ -25,6 +25,7 @@ from storage.contracts.errors import DataError
 
 MAGIC = b"\x89MCAP0\r\n"
 _BOMB = 64 << 20
+_BREAKS = frozenset({"truncated", "corrupt", "too_large", "unknown_compression"})
 _FRAME = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
 
@@ -119,7 +120,7 @@ def read_records(
                 raise DataError(f"'{name}' holds a record of the reserved kind {opcode:#04x}", code="corrupt")
             position += _FRAME.size + length
     except DataError as error:
-        if error.code not in ("truncated", "corrupt", "too_large") or expanded > limits.expanded_bytes:
+        if error.code not in _BREAKS or expanded > limits.expanded_bytes:
             raise
         raise Damaged(str(error), code=error.code, offset=position, remedy=error.remedy) from error
 

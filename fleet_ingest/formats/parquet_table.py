@@ -1,7 +1,7 @@
 """Parquet tables. Counts in the footer are checked before a single value is read: 600 kB can declare 134 million rows.
 
-A damaged column is left out and named, the others are read. Without its footer a Parquet file cannot be read. This
-module does not tell which column is the time.
+A damaged column is left out and named, the others are read. Without its footer a Parquet file cannot be read. Page checksums cover the
+values, not the headers of pages and not the footer. This module does not tell which column is the time.
 """
 
 from collections.abc import Collection
@@ -55,7 +55,7 @@ def read_parquet(path: Path, *, columns: Collection[str] | None, limits: Limits)
     flags, salvaged = _flags(path, broken, left, decoded)
     return RawLog(
         "parquet", series, names, facts, (*flags, *count_flags((topic,))), (topic,),
-        "checksums" if checked else "none", salvaged,
+        "partial" if checked else "none", salvaged,
     )  # fmt: skip
 
 

@@ -146,7 +146,7 @@ def _text_or_refuse(path: Path, head: bytes) -> str:
             f"'{path.name}' is named like {expected} but does not begin like it", code="corrupt",
             remedy="The file is damaged, encrypted or of another format: copy it again from the robot.",
         )  # fmt: skip
-    if not _is_text(head):
+    if not _is_text(head, 0.01 if expected == "csv" else 0.0):
         raise DataError(
             f"'{path.name}' is neither text nor a known binary log", code="unknown_format",
             remedy=f"Readable formats: {', '.join(FORMATS)}.",
@@ -159,8 +159,8 @@ def _text_or_refuse(path: Path, head: bytes) -> str:
     return "csv"
 
 
-def _is_text(head: bytes) -> bool:
+def _is_text(head: bytes, tolerated: float = 0.0) -> bool:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     control = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
-    return control == 0
+    return control <= tolerated * len(head)

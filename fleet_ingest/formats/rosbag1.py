@@ -43,7 +43,7 @@ def read_bag(path: Path, *, columns: Collection[str] | None, limits: Limits) -> 
             raise
         salvaged = Salvage(kept, error.offset, reading.size)
         detail = f"{error}; lost from byte {error.offset:,} on; {kept:,} messages before that were kept"
-        flags.append(QualityFlag(code=error.code, detail=detail))
+        flags.append(QualityFlag(code="truncated" if error.code == "truncated" else "corrupt", detail=detail))
     series = reading.topics.series()
     topics = reading.topics.facts(reading.said() if salvaged is None else None)
     if not series:
@@ -214,9 +214,8 @@ class _Reading:
         elif compression == "bz2":
             plain = self._bounded(bz2.BZ2Decompressor().decompress, data, size)
         else:
-            raise DataError(
-                f"'{self.name}' is compressed with '{compression[:40]}'; known: none, bz2, lz4",
-                code="unknown_compression",
+            raise self._broken(
+                f"it is compressed with '{compression[:40]}'; known: none, bz2, lz4", "unknown_compression"
             )
         if len(plain) != size:
             raise self._broken(f"a chunk unpacks to {len(plain)} bytes, it declares {size}")

@@ -5,7 +5,9 @@ are held against a second way of counting (the index over time, or each topic's 
 beside the file. SQLite carries no checksums; a damaged one is read from both ends towards the damage.
 """
 
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,6 @@ from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError
 
 _NEEDED = {"topics": {"id", "name", "type", "serialization_format"}, "messages": {"topic_id", "timestamp", "data"}}
-_FETCH = 1000
 
 
 def read_db3(path: Path, *, columns: Collection[str] | None, limits: Limits) -> RawLog:
@@ -26,11 +27,29 @@ def read_db3(path: Path, *, columns: Collection[str] | None, limits: Limits) -> 
 
     Raises DataError: `corrupt`, `truncated` (nothing readable), `empty`, `too_large`, `unsafe_content`.
     """
+    if (cut := _cut_at(path)) is not None and cut > 512:
+        with tempfile.TemporaryDirectory(prefix="db3-") as folder:
+            return _read(path, _padded(path, Path(folder), limits), columns, limits)
+    return _read(path, path, columns, limits)
+
+
+def _padded(path: Path, folder: Path, limits: Limits) -> Path:
+    """A copy with its missing pages empty: SQLite refuses every query on a database that is shorter than it says."""
+    page, pages = _pages(path)
+    if page * pages > limits.file_bytes:
+        raise too_large(f"'{path.name}' declares, in bytes", page * pages, limits.file_bytes)
+    copy = Path(shutil.copyfile(path, folder / "copy.db3"))
+    with copy.open("r+b") as file:
+        file.truncate(page * pages)
+    return copy
+
+
+def _read(path: Path, database: Path, columns: Collection[str] | None, limits: Limits) -> RawLog:
     topics, flags = TopicSet(limits, path.name), list[QualityFlag]()
     salvaged: Salvage | None = None
     said: dict[str, int] | None = None
     try:
-        base = _opened(path, limits)
+        base = _opened(path, database, limits)
     except sqlite3.DatabaseError as error:
         raise _corrupt(path, str(error)) from error
     try:
@@ -38,6 +57,8 @@ def read_db3(path: Path, *, columns: Collection[str] | None, limits: Limits) -> 
         whole, why = _messages(base, topics, path)
         if whole:
             said, why = _counts(base, topics, path)
+        if _cut_at(path) is not None:
+            why = why or "its last pages are missing"
     except sqlite3.DatabaseError as error:
         raise _corrupt(path, str(error)) from error
     finally:
@@ -56,8 +77,8 @@ def read_db3(path: Path, *, columns: Collection[str] | None, limits: Limits) -> 
     return RawLog("rosbag2", pick(series, columns), tuple(series), {}, tuple(flags), facts, "none", salvaged)
 
 
-def _opened(path: Path, limits: Limits) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+def _opened(path: Path, database: Path, limits: Limits) -> sqlite3.Connection:
+    uri = f"{database.absolute().as_uri()}?mode=ro&immutable=1"
     base = sqlite3.connect(uri, uri=True, isolation_level=None)
     base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.record_bytes)
     base.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
@@ -117,9 +138,8 @@ def _messages(base: sqlite3.Connection, topics: TopicSet, path: Path) -> tuple[b
 
 
 def _rows(base: sqlite3.Connection, order: str) -> Iterator[tuple[int, Any, Any, Any]]:
-    cursor = base.execute(f"SELECT rowid, topic_id, timestamp, data FROM messages ORDER BY rowid {order}")
-    while rows := cursor.fetchmany(_FETCH):
-        yield from rows
+    """Row by row: a batch that runs into the damage would be lost as a whole."""
+    yield from base.execute(f"SELECT rowid, topic_id, timestamp, data FROM messages ORDER BY rowid {order}")
 
 
 def _add(topics: TopicSet, key: Any, time: Any, data: Any) -> None:
@@ -172,12 +192,17 @@ def _metadata(path: Path) -> dict[str, int] | None:
 
 def _cut_at(path: Path) -> int | None:
     """The size of a file that is shorter than the pages its header counts."""
+    page, pages = _pages(path)
+    size = path.stat().st_size
+    return size if size < page * pages else None
+
+
+def _pages(path: Path) -> tuple[int, int]:
+    """(bytes of a page, number of pages) as the header says. https://www.sqlite.org/fileformat.html, 1.3."""
     with path.open("rb") as file:
         head = file.read(100)
     page = int.from_bytes(head[16:18], "big")
-    pages = int.from_bytes(head[28:32], "big")
-    size = path.stat().st_size
-    return size if size < (65536 if page == 1 else page) * pages else None
+    return 65_536 if page == 1 else page, int.from_bytes(head[28:32], "big")
 
 
 def _corrupt(path: Path, why: str) -> DataError:

@@ -140,6 +140,7 @@ class _Walk:
                 self.facts[name.split(" ", 1)[-1][:100]] = value.decode("utf-8", "replace")[:1000]
 
     def _format(self, text: str, position: int) -> None:
+        check_inner_name(text.partition(":")[0] or "?", f"format in '{self.name}'")
         found = _FORMAT.match(text)
         if found is None or self.formats.setdefault(found[1], found[2]) != found[2]:
             raise self._broken(position, f"the format {text[:40]!r} makes no sense or differs from an earlier one")

@@ -53,7 +53,7 @@ def test_dialects_give_the_same_numbers(tmp_path: Path, text: str, encoding: str
     assert raw.names == ("t", "a", "b")
     found = np.stack([raw.series[name].values for name in raw.names], axis=1)
     np.testing.assert_allclose(found, ROWS, rtol=1e-12)
-    assert not raw.salvage
+    assert not [flag for flag in raw.salvage if flag.code != "open_end"]
 
 
 def test_without_a_header_columns_are_numbered(tmp_path: Path) -> None:
