@@ -47,6 +47,7 @@ class Ingester:
                 assignment=upload.assignment,
                 upload_id=upload.id,
                 sandbox=self._sandbox,
+                release=released,
             )
         except UnavailableError:
             raise
