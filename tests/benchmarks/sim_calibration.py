@@ -19,9 +19,9 @@ from simulator.prompt import Prompt
 from simulator.simulator import Simulator
 from storage.contracts.episode import Episode
 from storage.contracts.robot import RobotSpec
-from tests.benchmarks.envelope import Figure, Target, envelope, publish
+from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import load_simulator, options, simulator_of
+from tests.benchmarks.sim.bundle import load_simulator, options, report, simulator_of
 from tests.benchmarks.sim.real import real_robots
 from tests.benchmarks.sim.windows import Windows, angles, futures, steps_of, unseen, windows_of
 
@@ -147,7 +147,7 @@ def _at(kind: str, horizon: float, robots: list[Measured]) -> dict[str, Figure]:
     for level in statistics.LEVELS:
         by_robot = np.array([100 * robot.cover[level].mean() - level for robot in robots])
         off = abs(float(by_robot.mean()))
-        found[f"{kind}: coverage of {level} % off by {at}"] = Figure(
+        found[f"{kind}: coverage of {level} % {at}, off by"] = Figure(
             off, "points", len(robots), statistics.bootstrap(lambda i, v=by_robot: abs(float(v[i].mean())), len(robots))  # type: ignore[misc]
         )  # fmt: skip
         found[f"{kind}: signed coverage error of {level} % {at}"] = Figure(
@@ -168,7 +168,7 @@ def _at(kind: str, horizon: float, robots: list[Measured]) -> dict[str, Figure]:
     found[f"{kind}: epistemic spread {at}"] = Figure(float(np.median(spread)), "std", len(spread))
     values = np.concatenate([r.pit.ravel() for r in robots])
     shares = np.histogram(values, 10, (0, 1))[0] / len(values)
-    found[f"{kind}: PIT histogram, largest bin off by {at}"] = Figure(
+    found[f"{kind}: PIT histogram, largest bin {at}, off by"] = Figure(
         float(100 * np.abs(shares - 0.1).max()), "points", len(values)
     )
     return found
@@ -188,7 +188,7 @@ def targets(kinds: Sequence[str]) -> dict[str, Target]:
     for kind in kinds:
         for horizon in HORIZONS_S:
             for level in statistics.LEVELS:
-                found[f"{kind}: coverage of {level} % off by at {horizon:g} s"] = Target(5.0, "lower")
+                found[f"{kind}: coverage of {level} % at {horizon:g} s, off by"] = Target(5.0, "lower")
                 found[f"{kind}: worst robot, {level} % at {horizon:g} s"] = Target(10.0, "lower")
                 found[f"{kind}: worst speed quartile, {level} % at {horizon:g} s"] = Target(10.0, "lower")
             found[f"{kind}: epistemic rank at {horizon:g} s"] = Target(0.5, "higher")
@@ -215,7 +215,7 @@ def main() -> None:
             *([float(np.median(r[0.5].epistemic)) for r in group] for group in (results[: len(cases)], small))
         )
         found["epistemic spread at 0.5 s, all data over a quarter"] = Figure(ratio, "ratio", len(cases), interval)
-    publish(envelope("sim_calibration", found, targets(KINDS), [arguments.seed]), arguments)
+    report("sim_calibration", found, targets(KINDS), [arguments.seed], arguments)
 
 
 if __name__ == "__main__":

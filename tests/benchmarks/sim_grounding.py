@@ -19,9 +19,9 @@ from fleet_ingest.standins.bodies import Body
 from fleet_ingest.standins.families import BENCHMARK, HELD_OUT, population
 from simulator.prompt import Prompt
 from simulator.simulator import Simulator
-from tests.benchmarks.envelope import Figure, Target, envelope, publish
+from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import load_simulator, options, simulator_of
+from tests.benchmarks.sim.bundle import load_simulator, options, report, simulator_of
 from tests.benchmarks.sim.probes import latent, probe_ranks
 from tests.benchmarks.sim.training import Recipe, trained
 from tests.benchmarks.sim.windows import Tested, futures, steps_of, unseen, windows_of
@@ -207,7 +207,7 @@ def main() -> None:
     bundles = {name: arguments.work / f"simulator-{recipe.key}" for name, recipe in recipes.items()}
     if all((path / "manifest.json").is_file() for path in bundles.values()):
         found["one model over separate ones at 0.5 s"] = _joint_over_separate(bundles, robots, windows, at)
-    publish(envelope("sim_grounding", found, TARGETS, [SEED]), arguments)
+    report("sim_grounding", found, TARGETS, [SEED], arguments)
 
 
 def _joint_over_separate(bundles: Mapping[str, Path], robots: Sequence[Tested], windows: int, at: int) -> Figure:

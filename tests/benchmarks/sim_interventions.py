@@ -13,9 +13,9 @@ from fleet_ingest.standins.bodies import Body
 from fleet_ingest.standins.families import BENCHMARK, population
 from fleet_ingest.standins.twin import Twin
 from simulator.simulator import Simulator
-from tests.benchmarks.envelope import Figure, Target, envelope, publish
+from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import options, simulator_of
+from tests.benchmarks.sim.bundle import options, report, simulator_of
 from tests.benchmarks.sim.windows import Tested, Windows, controlled, futures, steps_of, unseen, windows_of
 
 HORIZONS_S = (0.1, 0.5, 1.0)
@@ -75,7 +75,7 @@ def main() -> None:
         logs = controlled(body, 1 if arguments.quick else 4, 10.0, seed=i)
         windows = windows_of(logs, max(steps_of(HORIZONS_S, body.spec)), 20 if arguments.quick else 60)
         results.append(robot_errors(simulator, robot, windows, seed=i))
-    publish(envelope("sim_interventions", figures(results), TARGETS, [arguments.seed]), arguments)
+    report("sim_interventions", figures(results), TARGETS, [arguments.seed], arguments)
 
 
 def figures(results: list[Errors]) -> dict[str, Figure]:

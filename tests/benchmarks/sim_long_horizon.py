@@ -19,9 +19,9 @@ from fleet_ingest.standins.recorder import run
 from fleet_ingest.standins.twin import FamilyStandIn
 from simulator.history import History
 from simulator.scene import Scene
-from tests.benchmarks.envelope import Figure, Target, envelope, publish
+from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import options, simulator_of
+from tests.benchmarks.sim.bundle import options, report, simulator_of
 from tests.benchmarks.sim.controllers import CartPole, draw_gains
 from tests.benchmarks.sim.windows import angles, unseen
 from tests.benchmarks.sim_policy_ranking import real_returns
@@ -155,7 +155,7 @@ def main() -> None:
         scene = simulator.ground(unseen(body, 1, 1.0, seed=0).prompt())
         rolled = rollout(scene, body, make(), worlds, steps, arguments.seed)
         found |= figures(name, body, rolled, real_runs(body, make, runs, steps), worlds, steps)
-    publish(envelope("sim_long_horizon", found, targets(list(cases)), [arguments.seed]), arguments)
+    report("sim_long_horizon", found, targets(list(cases)), [arguments.seed], arguments)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from simulator.history import History
 from simulator.scene import Scene
 from simulator.simulator import Simulator
 from storage.contracts.starts import evaluation_starts
-from tests.benchmarks.envelope import Figure, Target, envelope, publish
+from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import options, simulator_of
+from tests.benchmarks.sim.bundle import options, report, simulator_of
 from tests.benchmarks.sim.controllers import HORIZON_S, CartPole, Gains, draw_gains, swing_up
 from tests.benchmarks.sim.windows import unseen
 
@@ -139,7 +139,7 @@ def main() -> None:
     bodies = population(count, 940 + arguments.seed, ["cartpole"], "test")
     results = [robot_result(simulator, b, arguments.quick, arguments.prompt_s, i) for i, b in enumerate(bodies)]
     found = figures(results) | {"episode": Figure(HORIZON_S, "s", count)}
-    publish(envelope("sim_policy_ranking", found, TARGETS, [arguments.seed]), arguments)
+    report("sim_policy_ranking", found, TARGETS, [arguments.seed], arguments)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import torch
 
 from fleet_ingest.standins.families import population
 from simulator.scene import Scene
-from tests.benchmarks.envelope import Figure, Target, envelope, publish
-from tests.benchmarks.sim.bundle import options, simulator_of
+from tests.benchmarks.envelope import Figure, Target
+from tests.benchmarks.sim.bundle import options, report, simulator_of
 from tests.benchmarks.sim.peers import gymnasium_robot_seconds, rate, recurrent_rate
 from tests.benchmarks.sim.windows import unseen
 
@@ -61,7 +61,7 @@ def main() -> None:
             found[f"simulator, {n} worlds"].append(n * spec.period_s * simulator_rate(scene, n, seconds))
             found[f"recurrent, {n} worlds"].append(n * spec.period_s * recurrent_rate(n, *widths, seconds))
     found_figures = figures(found, batches)
-    publish(envelope("sim_speed", found_figures | {"cores": Figure(cores, "cores", 1)}, TARGETS, [0]), arguments)
+    report("sim_speed", found_figures | {"cores": Figure(cores, "cores", 1)}, TARGETS, [0], arguments)
 
 
 def figures(found: dict[str, list[float]], batches: tuple[int, ...]) -> dict[str, Figure]:

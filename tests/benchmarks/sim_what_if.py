@@ -19,9 +19,9 @@ from simulator.history import History
 from simulator.scene import Scene
 from simulator.simulator import Simulator
 from storage.contracts.robot import Entity, RobotSpec
-from tests.benchmarks.envelope import Figure, Target, envelope, publish
+from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import options, simulator_of
+from tests.benchmarks.sim.bundle import options, report, simulator_of
 from tests.benchmarks.sim.training import with_entities
 from tests.benchmarks.sim.windows import HISTORY_S, Tested, angles, unseen
 
@@ -248,7 +248,7 @@ def main() -> None:
         questions += questions_of(simulator, robot, 3 if quick else 12, 10 if quick else 36, i + i // len(BENCHMARK))
     kept = balanced(questions, arguments.seed)
     found = figures(kept, len(questions)) if kept else {}
-    publish(envelope("sim_what_if", found, TARGETS, [arguments.seed]), arguments)
+    report("sim_what_if", found, TARGETS, [arguments.seed], arguments)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 import argparse
 import json
+import math
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from simulator.simulator import Simulator
 from storage.contracts.bundles import SimulatorManifest
 from storage.contracts.errors import InputError
-from tests.benchmarks.envelope import parser
+from tests.benchmarks.envelope import Figure, Target, envelope, parser, publish
 
 ROOT = Path(__file__).resolve().parents[3]
 PRETRAINED = ROOT / "simulator" / "pretrained"
@@ -48,6 +51,22 @@ def options(description: str) -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=1)
     return made
+
+
+def report(
+    name: str,
+    figures: Mapping[str, Figure],
+    targets: Mapping[str, Target],
+    seeds: Sequence[int],
+    arguments: argparse.Namespace,
+) -> None:
+    """Prints and saves. A figure that is not finite means nothing and is left out, so that its target is missed."""
+    finite = {key: figure for key, figure in figures.items() if math.isfinite(figure.value)}
+    whole = {
+        key: figure if figure.ci95 is None or all(map(math.isfinite, figure.ci95)) else replace(figure, ci95=None)
+        for key, figure in finite.items()
+    }
+    publish(envelope(name, whole, targets, seeds), arguments)
 
 
 def simulator_of(arguments: argparse.Namespace) -> Simulator:
