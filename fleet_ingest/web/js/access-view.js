@@ -18,7 +18,7 @@ export async function robotsView(main) {
     place.replaceChildren(h("h2", {}, "Keys"), keys.length ? table("Keys of robots", [
       ["Robot", (key) => key.robot], ["Mark", (key) => h("code", {}, key.mark)], ["State", (key) => badge(key.state)],
       ["From", (key) => key.note || "–"], ["Asked", (key) => time(key.asked_ns)], ["Decided by", (key) => (key.decided_by || "–").replace("operator:", "")],
-      ["", actions],
+      ["Actions", actions],
     ], keys) : h("p", { class: "empty sheet" }, "No robot has asked to be let in."),
     h("h2", {}, "Registered"), robots.length ? table("Registered robots", [
       ["Serial", (one) => one.serial], ["Specification", (one) => one.spec_name], ["Kind", (one) => one.kind],
@@ -58,7 +58,7 @@ async function accounts(place) {
   } }, field("New account", name), field("Role", role), h("button", { class: "main" }, "Add"));
   place.replaceChildren(table("Accounts", [
     ["Name", (row) => row.name], ["Role", (row) => row.role], ["State", (row) => badge(row.state)],
-    ["", (row) => h("span", { class: "row" }, change(row, "New secret", { new_secret: true }),
+    ["Actions", (row) => h("span", { class: "row" }, change(row, "New secret", { new_secret: true }),
       change(row, row.state === "active" ? "Disable" : "Enable", { state: row.state === "active" ? "disabled" : "active" }))],
   ], rows), form, told);
 }

@@ -123,7 +123,7 @@ function details(found) {
 }
 
 function notes(found) {
-  return h("details", { open: true }, h("summary", {}, "Notes"), found.map((note) => h("div", {},
+  return h("details", { open: true }, h("summary", {}, "Notes"), found.map((note) => h("div", { class: "note" },
     h("p", {}, note.text), h("p", { class: "facts" }, `${note.author.replace("operator:", "")}, ${time(note.created_ns)}`),
     h("div", { class: "photos" }, note.photos.map((photo) => picture(note, photo))))));
 }
@@ -137,7 +137,7 @@ function picture(note, photo) {
 /** Name, badge and facts of an upload line. */
 export function heading(line) {
   return [
-    h("div", { class: "row apart" }, h("h3", {}, line.name || `${line.sha256.slice(0, 12)}…`), badge(line.state)),
+    h("div", { class: "row apart" }, h("h2", { class: "filename" }, line.name || `${line.sha256.slice(0, 12)}…`), badge(line.state)),
     h("p", { class: "facts" }, [line.robot, line.session, size(line.size), line.priority === "routine" ? null : line.priority.replace("_", " "), time(line.created_ns)].filter(Boolean).join(" · ")),
   ];
 }

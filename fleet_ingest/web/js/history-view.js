@@ -54,6 +54,6 @@ function line(found) {
     if (open) await show(); else below.replaceChildren();
   });
   const head = h("div", {}, heading(found));
-  item.append(head, h("div", { class: "row apart" }, h("p", { class: "facts" }, found.state === "accepted" ? "" : found.words), button), below);
+  item.append(head, found.state === "accepted" ? "" : h("p", { class: "facts" }, found.words), h("p", { class: "row" }, button), below);
   return item;
 }
