@@ -17,6 +17,7 @@ from storage.contracts.episode import Episode
 _LONGEST_S = 0.5
 _ROWS = 20_000
 _LEAST_ROWS = 50
+_LEAST_CONFIDENCE = 0.1
 _COMMANDS, _STATES = 8, 32
 
 
@@ -28,7 +29,7 @@ class _Peak(NamedTuple):
 
 
 def lag_of(episodes: Sequence[Episode]) -> Lag | None:
-    """The lag of the longest episode, or None where it has no moving command and state.
+    """The lag of the longest episode, or None where no state seems to follow a command.
 
     Seconds from the command to the change of the state, at the resolution of a fraction of a period.
     """
@@ -46,7 +47,7 @@ def lag_of(episodes: Sequence[Episode]) -> Lag | None:
     ]
     peaks = [_peak(command, state, period_s, c, s) for c, command in commands for s, state in states[:_STATES]]
     best = max(peaks, default=None)
-    if best is None:
+    if best is None or best.confidence < _LEAST_CONFIDENCE:
         return None
     return Lag(seconds=round(best.lag_s, 5), confidence=round(best.confidence, 3), command=best.command,
                state=best.state)  # fmt: skip

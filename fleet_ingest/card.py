@@ -201,7 +201,8 @@ def _plots(
 
 
 def _of_episodes(episodes: Sequence[Episode], start: int) -> list[PlotSeries]:
-    spec, plots = episodes[0].spec, []
+    spec = episodes[0].spec
+    plots: list[PlotSeries] = []
     for values, valid, layout, role in (
         ("state", "state_valid", spec.state_layout, "state"),
         ("command", "command_valid", spec.command_layout, "command"),

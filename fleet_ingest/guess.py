@@ -4,58 +4,20 @@ Names give the first guess, numbers confirm or doubt it. This module knows words
 """
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from fleet_ingest.formats.arrow import parse_numbers
 from fleet_ingest.formats.rawlog import RawLog
+from fleet_ingest.guess_definitions import MANY, brief_topics, by_definition, named_parts, topic_of
+from fleet_ingest.guess_words import DONE, REWARD, Guess, clean_name, kind_of, left_out, set_role, unit_of_name
 from fleet_ingest.quality import derivative_fit
 from fleet_ingest.resample import Track
 from storage.contracts.units import ALIASES, UNITS, unit
 
-_SUFFIXES: dict[str, str] = {
-    "rad_s": "rad/s", "rad_per_s": "rad/s", "radps": "rad/s", "rads": "rad/s", "deg_s": "deg/s", "deg_per_s": "deg/s",
-    "degps": "deg/s", "dps": "deg/s", "rad_s2": "rad/s^2", "rpm": "rpm", "rad": "rad", "deg": "deg", "turns": "turn",
-    "m_s2": "m/s^2", "mps2": "m/s^2", "m_s": "m/s", "m_per_s": "m/s", "mps": "m/s", "ms-1": "m/s", "mm_s": "mm/s",
-    "cm_s": "cm/s", "kmh": "km/h", "km_h": "km/h", "mph": "mph", "mm": "mm", "cm": "cm", "km": "km", "m": "m",
-    "nm": "N*m", "n_m": "N*m", "mnm": "mN*m", "newton": "N", "n": "N", "kn": "kN", "v": "V", "volt": "V",
-    "volts": "V", "mv": "mV", "a": "A", "amp": "A", "amps": "A", "ma": "mA", "w": "W", "hz": "Hz", "degc": "degC",
-    "celsius": "degC", "c": "degC", "k": "K", "pa": "Pa", "kpa": "kPa", "bar": "bar", "psi": "psi", "percent": "%",
-    "pct": "%", "kg": "kg", "s": "s", "ms": "ms", "us": "us", "ns": "ns",
-}  # fmt: skip
-_COMMAND = re.compile(
-    r"(^|[_./\s])(cmd|command|action|act|control|ctrl|u\d*|desired|des|target|ref|setpoint|input|throttle|pwm)"
-    r"([_./\s\d\[]|$)|^(motor_)?volt",
-    re.I,
-)
-_EXOGENOUS = re.compile(r"disturb|external|wind|push|perturb", re.I)
-_MEASURED = re.compile(r"(^|[_./\s])(meas|measured|actual|act_|est|estimated|filtered|obs|state)", re.I)
-_EFFORT = re.compile(r"(^|[_./\s])(tau|torque|force|effort|current|voltage|volt|thrust|pwm)", re.I)
-_ANGLE = re.compile(
-    r"(^|[_./\s])(q\d*|angle|theta\d*|phi\d*|psi\d*|alpha|beta|roll|pitch|yaw|heading|joint\d*|pos_joint)"
-    r"([_./\s\d\[]|$)",
-    re.I,
-)
-_REWARD = re.compile(r"^(.*[_./])?rewards?$", re.I)
-_DONE = re.compile(r"^(.*[_./])?(done|terminated|terminal|is_terminal|next\.done)$", re.I)
-_INDEX = re.compile(
-    r"(^|[_./\s])(index|idx|seq|count|counter|frame|frame_index|episode|episode_index|task_index|row|id)$"
-    r"|^unnamed|^column_1$",
-    re.I,
-)
 _RATE_DIMENSION = {"angle": "rad/s", "length": "m/s", "velocity": "m/s^2", "angular velocity": "rad/s^2"}
 _MAX_CHANNELS = 256
-
-
-@dataclass
-class Guess:
-    """One drafted channel: fields as in `ChannelMap`, the columns it uses, and what is in doubt."""
-
-    fields: dict[str, Any]
-    columns: tuple[str, ...]
-    doubts: list[str] = field(default_factory=list)
+_ENOUGH = 4
 
 
 def guess_channels(raw: RawLog, time_ns: np.ndarray, *, skip: tuple[str, ...]) -> list[Guess]:
@@ -63,16 +25,27 @@ def guess_channels(raw: RawLog, time_ns: np.ndarray, *, skip: tuple[str, ...]) -
     columns = {name: values for name, values in _numeric(raw) if name not in skip}
     guesses: list[Guess] = []
     used: set[str] = set()
-    for cosine, sine in _direction_pairs(columns):
+    for guess in by_definition(raw, columns):
+        used |= set(guess.columns)
+        guesses.append(guess)
+    if len(guesses) >= _ENOUGH or (guesses and len(columns) > MANY):
+        columns = {name: values for name, values in columns.items() if name in used}
+    for cosine, sine in _direction_pairs({n: v for n, v in columns.items() if n not in used}):
         used |= {cosine, sine}
         guess = Guess(
-            {"column": [cosine, sine], "name": _clean(re.sub(r"(?i)cos", "direction", cosine)), "kind": "direction"},
+            {
+                "column": [cosine, sine],
+                "name": clean_name(re.sub(r"(?i)cos", "direction", cosine)),
+                "kind": "direction",
+            },
             (cosine, sine),
         )
         guesses.append(guess)
     for name, values in columns.items():
-        if name not in used and not _left_out(name, values):
-            guesses.append(_one(raw, name, values))
+        if name not in used and not left_out(name, values):
+            guesses += named_parts(raw, name, values) or [_one(raw, name, values)]
+    brief = brief_topics(raw)
+    guesses = [g for g in guesses if g.fields.get("role", "state") != "state" or topic_of(raw, g) not in brief]
     guesses = guesses[:_MAX_CHANNELS]
     _unique_names(guesses)
     _derivatives(raw, columns, guesses, time_ns)
@@ -92,16 +65,6 @@ def _numeric(raw: RawLog) -> list[tuple[str, np.ndarray]]:
         if values.dtype.kind in "fiu" and not name.endswith((".log_time", ".publish_time")):
             found.append((name, values))
     return found
-
-
-def _left_out(name: str, values: np.ndarray) -> bool:
-    """Counters and columns without a single number are no signals."""
-    if not np.isfinite(values.astype(np.float64)).any():
-        return True
-    whole = values.ndim == 1 and values.dtype.kind in "iu"
-    return (
-        whole and (_INDEX.search(name) is not None or bool(len(values) > 2 and np.all(np.diff(values) == 1)))
-    ) or name.endswith(".t")
 
 
 def _direction_pairs(columns: dict[str, np.ndarray]) -> list[tuple[str, str]]:
@@ -127,37 +90,20 @@ def _direction_pairs(columns: dict[str, np.ndarray]) -> list[tuple[str, str]]:
     return pairs
 
 
-def unit_of_name(name: str) -> tuple[str | None, str]:
-    """(unit, name without it): `q1_rad` -> ('rad', 'q1'), `speed [m/s]` -> ('m/s', 'speed'); (None, name) without
-    one.
-    """
-    bracket = re.match(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$", name)
-    if bracket is not None and not bracket.group(2).isdigit():
-        text = bracket.group(2).strip()
-        known = text in UNITS or text.lower() in ALIASES
-        if known and text:
-            return (text if text in UNITS else ALIASES[text.lower()]), bracket.group(1)
-    lower = name.lower()
-    for suffix in sorted(_SUFFIXES, key=len, reverse=True):
-        if lower.endswith(f"_{suffix}") and len(lower) > len(suffix) + 1:
-            return _SUFFIXES[suffix], name[: -len(suffix) - 1]
-    return None, name
-
-
 def _one(raw: RawLog, name: str, values: np.ndarray) -> Guess:
     source, stem = unit_of_name(name)
     noted = raw.metadata.get(f"unit:{name}", "")
     if source is None and noted and (noted in UNITS or noted.lower() in ALIASES):
         source = noted if noted in UNITS else ALIASES[noted.lower()]
-    guess = Guess({"column": name, "name": _clean(stem)}, (name,))
-    if _REWARD.match(name) and values.ndim == 1:
+    guess = Guess({"column": name, "name": clean_name(stem)}, (name,))
+    if REWARD.match(name) and values.ndim == 1:
         guess.fields |= {"kind": "scalar", "role": "reward"}
         return guess
-    if _DONE.match(name) and values.ndim == 1:
+    if DONE.match(name) and values.ndim == 1:
         guess.fields |= {"kind": "event", "role": "termination"}
         return guess
     dimension = unit(source).dimension if source is not None else None
-    guess.fields["kind"] = _kind(name, dimension)
+    guess.fields["kind"] = kind_of(name, dimension)
     if source is not None:
         guess.fields["unit"] = source
     elif guess.fields["kind"] == "angle":
@@ -173,42 +119,8 @@ def _one(raw: RawLog, name: str, values: np.ndarray) -> Guess:
         guess.doubts.append(f"'{name}' has no unit: kept as a plain number")
     if values.ndim == 2:
         guess.fields["size"] = int(values.shape[1])
-    _role(guess, name, values)
+    set_role(guess, name, values)
     return guess
-
-
-def _role(guess: Guess, name: str, values: np.ndarray) -> None:
-    if _EXOGENOUS.search(name):
-        guess.fields |= {"role": "exogenous", "optional": True, "default": 0.0}
-    elif _COMMAND.search(name) and not _MEASURED.search(name):
-        guess.fields["role"] = "command"
-    elif guess.fields["kind"] == "effort" and not _MEASURED.search(name):
-        guess.fields["role"] = "command"
-        guess.doubts.append(f"'{name}' was taken for what drives the robot: if it is measured, remove 'role: command'")
-    if np.isnan(values.astype(np.float64)).mean() > 0.5:
-        guess.doubts.append(f"more than half of '{name}' is missing")
-
-
-def _kind(name: str, dimension: str | None) -> str:
-    if dimension == "angle":
-        return "angle"
-    if dimension in ("force", "torque", "voltage", "current"):
-        return "effort"
-    if dimension in ("length", "velocity", "acceleration", "angular velocity", "angular acceleration"):
-        return "linear"
-    if dimension is not None:
-        return "scalar"
-    if _EFFORT.search(name):
-        return "effort"
-    return "angle" if _ANGLE.search(name) else "linear"
-
-
-def _clean(name: str) -> str:
-    """A channel name: letters, digits, _ and single dots between words."""
-    text = re.sub(r"[^A-Za-z0-9_.]+", "_", name.strip().lstrip("/").replace("/", "."))
-    words = [re.sub(r"_+", "_", word).strip("_") for word in text.split(".")]
-    words = [word if re.match(r"[A-Za-z_]", word) else f"_{word}" for word in words if word]
-    return ".".join(words)[:110].rstrip(".") or "channel"
 
 
 def _unique_names(guesses: list[Guess]) -> None:
@@ -225,16 +137,23 @@ def _unique_names(guesses: list[Guess]) -> None:
 def _derivatives(raw: RawLog, columns: dict[str, np.ndarray], guesses: list[Guess], time_ns: np.ndarray) -> None:
     """Marks a channel as the derivative of the one whose slope it follows, and corrects a missing unit by the ratio."""
     states = [
-        g for g in guesses if g.fields.get("role", "state") == "state" and g.fields["kind"] in ("linear", "angle")
+        g
+        for g in guesses
+        if g.fields.get("role", "state") == "state"
+        and g.fields["kind"] in ("linear", "angle")
+        and g.columns[0] in columns
     ]
     tracks = {g.columns[0]: _track(raw, g.columns[0], columns[g.columns[0]], time_ns) for g in states}
     fits = []
     for child in states:
         for parent in states:
-            if child is parent or not _may_derive(parent, child):
+            if child is parent or "derivative_of" in child.fields or not _may_derive(parent, child):
                 continue
             p, c = tracks[parent.columns[0]], tracks[child.columns[0]]
-            if len(p.time_ns) != len(c.time_ns):
+            if (
+                len(p.time_ns) != len(c.time_ns)
+                or raw.series[parent.columns[0]].group != raw.series[child.columns[0]].group
+            ):
                 continue
             slope, correlation = derivative_fit(
                 p, c, angle=parent.fields.get("unit") == "rad" and parent.fields["kind"] == "angle"

@@ -12,6 +12,7 @@ import numpy as np
 
 from fleet_ingest import clock
 from fleet_ingest.formats.arrow import parse_numbers
+from fleet_ingest.formats.lerobot import root_of
 from fleet_ingest.formats.rawlog import Limits, RawLog
 from fleet_ingest.formats.read import read_log
 from fleet_ingest.guess import Guess, guess_channels
@@ -45,7 +46,7 @@ def propose(path: Path, *, limits: Limits | None = None) -> Draft:
 
     Raises DataError when it cannot be read, or holds no column of numbers.
     """
-    if path.is_dir():
+    if path.is_dir() and root_of(path.absolute()) is None:
         raise InputError(f"{path} is a folder", remedy="Give one typical file of it.")
     raw = read_log(path, limits=limits or Limits())
     for flag in raw.salvage:
@@ -62,7 +63,7 @@ def propose(path: Path, *, limits: Limits | None = None) -> Draft:
     if not any(guess.fields.get("role", "state") == "state" for guess in guesses):
         guesses[0].fields.pop("role", None)
         guesses[0].doubts.append("no column looked like a measured state: this one was taken for it")
-    rate = (
+    rate = _topic_rate(raw, guesses) or (
         clock.sensible_rate(clock.median_period_ns([np.unique(time_ns)], time or "time")) if len(time_ns) > 1 else 100.0
     )
     if not 0.01 <= rate <= 20_000:
@@ -73,9 +74,21 @@ def propose(path: Path, *, limits: Limits | None = None) -> Draft:
     return Draft(mapping, plot_channels(raw, mapping, time_ns, path.name), text)
 
 
+def _topic_rate(raw: RawLog, guesses: list[Guess]) -> float | None:
+    """Messages a second of the fastest state topic over its whole span (two senders of one topic come in pairs)."""
+    rates = []
+    for guess in guesses:
+        series = raw.series.get(guess.columns[0])
+        if series is None or series.time_ns is None or guess.fields.get("role", "state") != "state":
+            continue
+        span = int(series.time_ns.max() - series.time_ns.min())
+        rates += [span / (len(series.time_ns) - 1)] if span > 0 else []
+    return clock.sensible_rate(min(rates)) if rates else None
+
+
 def _time(raw: RawLog) -> tuple[str | None, np.ndarray, list[str]]:
     """(name of the time column or None, int64 ns [n], doubts). For topics: the times of the longest one."""
-    if raw.format == "mcap":
+    if not raw.is_table:
         series = max(raw.series.values(), key=lambda s: len(s.values))
         return None, series.time_ns if series.time_ns is not None else np.zeros(0, np.int64), []
     best, best_score = None, 0.0
@@ -165,8 +178,11 @@ def _yaml(
         nanos = _nanoseconds(raw, time) if _WHOLE_SECONDS.search(time) else None
         more = "" if nanos is None else f", nanoseconds_column: {_quoted(nanos)}"
         lines.append(f"time: {{column: {_quoted(time)}, unit: {'s' if nanos else unit}{more}}}{noted}")
-    elif raw.format != "mcap":
+    elif raw.is_table:
         lines.append("time: {rate_hz: 100}  # CHECK: rows per second")
+    episode = next((name for name in ("episode_index", "demo") if raw.is_table and name in raw.series), None)
+    if episode is not None:
+        lines.append(f"episode_column: {episode}")
     lines += [f"rate_hz: {rate:g}  # the usual rate of this file; episodes are resampled to it", "channels:"]
     for guess in guesses:
         lines += [f"  # CHECK: {doubt}" for doubt in guess.doubts]

@@ -131,7 +131,7 @@ class RosDecoder:
         sizes = np.fromiter((len(m) for m in messages), dtype=np.int64, count=len(messages))
         for size in np.unique(sizes):
             rows = np.flatnonzero(sizes == size)
-            joined = b"".join(messages[i] for i in rows) if len(rows) < len(messages) else b"".join(messages)
+            joined = b"".join(messages[int(i)] for i in rows) if len(rows) < len(messages) else b"".join(messages)
             matrix = np.frombuffer(joined, dtype=np.uint8).reshape(len(rows), int(size))
             self._same_size(matrix, rows, first_row, columns, bad)
         return bad

@@ -1,8 +1,8 @@
 """Damage to log files, and what the validator makes of it: the part of `ingest_formats` that breaks files.
 
-A damaged file is *flagged* when its verdict is not `accepted`, or carries a flag that the whole file does not. When it is
-not flagged its contents are compared with the whole file's: equal ones are *harmless* (padding, unused bytes), others
-are *silent*. Nothing here writes results.
+A damaged file is *flagged* when its verdict is not `accepted`, or carries a flag that the whole file does not. When it
+is not flagged its contents are compared with the whole file's: equal ones are *harmless* (padding, unused bytes),
+others are *silent*. Nothing here writes results.
 """
 
 import hashlib
