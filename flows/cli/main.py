@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import access, bootstrap, catalog, logs, quarantine, robot, simulator, stack, uploads
+from flows.cli import access, bootstrap, catalog, logs, quarantine, robot, scenario, simulator, stack, uploads
 from flows.cli.console import console, print_error, print_json
 from storage.contracts.errors import Sim2RealError
 
@@ -27,6 +27,7 @@ logs.add_to(app)
 catalog.add_to(app)
 app.add_typer(robot.app, name="robot")
 app.add_typer(simulator.app, name="simulator")
+app.add_typer(scenario.app, name="scenario")
 app.add_typer(uploads.app, name="uploads")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(access.app, name="access")

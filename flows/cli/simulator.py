@@ -1,13 +1,15 @@
-"""`simulator train|score|leaderboard|report`: the learned simulator for its own sake, without any task."""
+"""`simulator train|score|leaderboard|report|ask|show`: the learned simulator for its own sake, without any task."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from flows.cli import simulator_ask
 from flows.cli.console import console, out, print_json, progress_shown, table
 
-app = typer.Typer(help="Train, score and compare learned simulators.", no_args_is_help=True)
+app = typer.Typer(help="Train, score, compare, ask and look at learned simulators.", no_args_is_help=True)
+app.command()(simulator_ask.ask)
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON, last.")]
 Robot = Annotated[str, typer.Option(help="Specification name or serial of an imported robot.")]
 Horizons = Annotated[str, typer.Option(help="Seconds, separated by commas.")]

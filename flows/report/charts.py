@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Canvas
 
 _PIXELS_PER_INCH = 104
 REAL, SIM, FLOOR, NEW = "#1f6f43", "#2a5fb0", "#8a8a8a", "#c0561f"
-_STYLE = {
+STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "svg.fonttype": "none", "legend.frameon": False, "svg.hashsalt": "sim2real",
 }  # fmt: skip
@@ -25,23 +25,23 @@ Record = Mapping[str, Any]
 
 def compounding(records: Sequence[Record], random_return: float, oracle_return: float | None) -> str:
     """Real and simulated return over real robot seconds, intervals shaded, floor and oracle as lines."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Canvas(figsize=(5.2, 3.2), layout="constrained")
         _returns(figure.subplots(), records, random_return, oracle_return)
-        return _svg(figure)
+        return svg(figure)
 
 
 def campaign(records: Sequence[Record], random_return: float, oracle_return: float | None) -> str:
     """One wide picture: returns on the left, simulator error one second ahead on the right."""
     horizon = list(records[0]["sim_error"])[-1]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Canvas(figsize=(9.2, 3.3), layout="constrained", facecolor="white")
         left, right = figure.subplots(1, 2)
         _returns(left, records, random_return, oracle_return)
         _error(right, records, horizon)
         right.set(ylabel="error, standard deviations", title=f"Simulator error {horizon} s ahead")
         right.legend()
-        return _svg(figure)
+        return svg(figure)
 
 
 def _returns(axes: Any, records: Sequence[Record], random_return: float, oracle_return: float | None) -> None:
@@ -68,19 +68,19 @@ def _error(axes: Any, records: Sequence[Record], horizon: str) -> None:
 def errors(records: Sequence[Record]) -> str:
     """Simulator error by iteration: the fixed held-out set per horizon with hold-last, and new logs before training."""
     horizons = list(records[0]["sim_error"])
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Canvas(figsize=(1.9 + 2.2 * len(horizons), 3.2), layout="constrained")
         for axes, horizon in zip(np.atleast_1d(figure.subplots(1, len(horizons))), horizons, strict=True):
             _error(axes, records, horizon)
         figure.axes[0].set_ylabel("error, standard deviations")
         figure.axes[-1].legend(fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def time_spent(records: Sequence[Record]) -> str:
     """Seconds per step, stacked, one bar an iteration."""
     steps = list(records[0]["wall_seconds_by_step"])
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Canvas(figsize=(6.4, 0.9 + 0.45 * len(records)), layout="constrained")
         axes = figure.subplots()
         left = np.zeros(len(records))
@@ -92,7 +92,7 @@ def time_spent(records: Sequence[Record]) -> str:
         axes.invert_yaxis()
         axes.set(xlabel="seconds")
         axes.legend(ncols=3, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        return _svg(figure)
+        return svg(figure)
 
 
 def fan(
@@ -107,7 +107,7 @@ def fan(
 
     Angles are expected unwrapped by the caller, so that a band never jumps.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         rows = int(np.ceil(len(columns) / 2))
         figure = Canvas(figsize=(9.0, 0.5 + 1.9 * rows), layout="constrained")
         figure.suptitle(title, fontsize=10)
@@ -129,10 +129,10 @@ def fan(
             axes.plot(time_s, measured[:, i], color="black", linewidth=1.0, label="measured")
             axes.set(ylabel=f"{columns[i]}\n[{units[i]}]", xlabel="seconds" if i >= len(columns) - 2 else "")
         figure.axes[0].legend(fontsize=7, loc="best")
-        return _svg(figure)
+        return svg(figure)
 
 
-def _svg(figure: Canvas) -> str:
+def svg(figure: Canvas) -> str:
     """The figure as one `<svg>` that shrinks with the page and never grows beyond its size, without a creation date."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -39,6 +39,11 @@ class PolicyRunner:
         self._commands = np.zeros((manifest.history_steps, spec.command_layout.width), dtype=np.float32)
         self._ready = False
 
+    @property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The checked network, dynamic in the batch."""
+        return self._session
+
     def reset(self, first_state: np.ndarray) -> None:
         """Begins an episode: every row of the windows is `first_state` [S] and the safe command."""
         self._states[:] = self._shaped(first_state, self._states.shape[1], "state")
