@@ -123,9 +123,10 @@ def figures(
     }
     if found.limited is not None:
         figures[f"{name}: share of steps with limits active"] = Figure(found.limited, "share", worlds * steps)
-    for column, ratio, distance in zip(body.spec.state_layout.columns, ratios, mine, strict=True):
+    spreads = statistics.channel_scale(np.concatenate(real), angles(body.spec))
+    for column, ratio, distance, spread in zip(body.spec.state_layout.columns, ratios, mine, spreads, strict=True):
         figures[f"{name}: {column}, distance over seed to seed"] = Figure(float(ratio), "ratio", pairs)
-        figures[f"{name}: {column}, distance"] = Figure(float(distance), body.spec.channel(column).unit, pairs)
+        figures[f"{name}: {column}, distance over spread"] = Figure(float(distance / spread), "std", pairs)
     return figures
 
 

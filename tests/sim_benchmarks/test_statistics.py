@@ -76,8 +76,14 @@ def test_errors_are_wrapped_and_scaled() -> None:
 
 def test_wasserstein_is_the_shift_on_the_line_and_the_short_way_round() -> None:
     x = np.random.default_rng(0).normal(0, 0.2, 4000)
-    assert statistics.wasserstein(x, x + 0.5) == pytest.approx(0.5, rel=0.02)
-    assert statistics.wasserstein(x + 3.0, x - 3.0, angle=True) == pytest.approx(2 * math.pi - 6.0, rel=0.03)
+    assert statistics.wasserstein(x, x + 0.5) == pytest.approx(0.5)
+    assert statistics.wasserstein(x + 3.0, x - 3.0, angle=True) == pytest.approx(2 * math.pi - 6.0)
+    # two points and one: half the mass goes 1, half goes 3
+    assert statistics.wasserstein(np.array([0.0, 2.0]), np.array([3.0])) == pytest.approx(2.0)
+    assert statistics.wasserstein(np.array([0.0, 2.0]), np.array([3.0]), angle=True) == pytest.approx(2.0)
+    assert statistics.wasserstein(np.array([-3.0]), np.array([3.0, 1.5]), angle=True) == pytest.approx(
+        (2 * math.pi - 6.0 + 2 * math.pi - 4.5) / 2
+    )
 
 
 def test_ratio_of_runs_is_geometric_and_paired() -> None:
