@@ -218,7 +218,7 @@ def _of_episodes(episodes: Sequence[Episode], start: int) -> list[PlotSeries]:
 
 
 def _of_raw(raw: RawLog, start: int | None, time_ns: np.ndarray | None) -> list[PlotSeries]:
-    plots = []
+    plots: list[PlotSeries] = []
     for name, series in raw.series.items():
         values = series.values
         if values.dtype.kind not in "fiub" or values.ndim > 2 or name.endswith((".log_time", ".publish_time")):

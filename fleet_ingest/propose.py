@@ -15,7 +15,8 @@ from fleet_ingest.formats.arrow import parse_numbers
 from fleet_ingest.formats.lerobot import root_of
 from fleet_ingest.formats.rawlog import Limits, RawLog
 from fleet_ingest.formats.read import read_log
-from fleet_ingest.guess import Guess, guess_channels
+from fleet_ingest.guess import guess_channels
+from fleet_ingest.guess_words import Guess
 from fleet_ingest.mapping import Mapping
 from fleet_ingest.mapping_yaml import parse_mapping
 from fleet_ingest.plot import plot_channels

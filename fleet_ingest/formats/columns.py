@@ -16,9 +16,13 @@ class Columns:
     """Fields of one topic, in order of first sight; rows are numbered from 0 within the topic."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self.parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         self.left_out: dict[str, int] = {}
         self.values = 0
+
+    @property
+    def fields(self) -> int:
+        return len(self.parts)
 
     def put(self, name: str, rows: np.ndarray, values: np.ndarray) -> None:
         """Rows int64 [m] of field `name`: numbers or objects, [m] or [m, k]."""
@@ -26,14 +30,14 @@ class Columns:
             self.leave_out(name, len(rows))
             return
         self.values += values.size
-        self._parts.setdefault(name, []).append((rows, plain(values)))
+        self.parts.setdefault(name, []).append((rows, plain(values)))
 
     def leave_out(self, name: str, count: int) -> None:
         self.left_out[name] = self.left_out.get(name, 0) + count
 
     def finish(self, n: int) -> dict[str, np.ndarray]:
         """Field -> [n] or [n, k]."""
-        return {name: joined for name, parts in self._parts.items() if (joined := _joined(parts, n)) is not None}
+        return {name: joined for name, parts in self.parts.items() if (joined := _joined(parts, n)) is not None}
 
 
 def plain(values: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import DecodeError
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
+from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from fleet_ingest.formats.columns import WIDTH, Columns
 from fleet_ingest.formats.ros_layout import RosDecoder
@@ -155,7 +155,7 @@ class ProtobufDecoder:
             while pending:
                 ready = [f for f in pending if not ({d.name for d in pending if d is not f} & set(f.dependency))]
                 for file in ready or pending:
-                    pool.Add(file)  # type: ignore[no-untyped-call]
+                    pool.Add(file)
                 pending = [f for f in pending if f not in ready] if ready else []
             self._class: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName(type_name))
         except (DecodeError, KeyError, TypeError, ValueError) as error:

@@ -23,7 +23,7 @@ from fleet_ingest.formats.video import read_video
 from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError
 
-_INFO_BYTES, _LIST_BYTES = 16 << 20, 256 << 20
+_INFO_BYTES, _LIST_BYTES = 4 << 20, 32 << 20
 _SLOT = re.compile(r"\{(\w+)(?::0?(\d+)d)?\}")
 _UP = 5
 
@@ -132,6 +132,9 @@ def _meta(root: Path) -> _Meta:
 def _rows(file: Path) -> list[dict[str, Any]]:
     with pq.ParquetFile(file) as table:
         names = [n for n in table.schema_arrow.names if not n.startswith("stats/")]
+        size = sum(table.metadata.row_group(i).total_byte_size for i in range(table.metadata.num_row_groups))
+        if size > 4 * _LIST_BYTES:
+            raise too_large(f"unpacked bytes of '{file.name}'", size, 4 * _LIST_BYTES)
         if table.metadata.num_rows > 1_000_000:
             raise too_large(f"episodes in '{file.name}'", table.metadata.num_rows, 1_000_000)
         return list(table.read(columns=names, use_threads=False).to_pylist())

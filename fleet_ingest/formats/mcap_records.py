@@ -101,12 +101,10 @@ def read_records(
             else:
                 crc = zlib.crc32(body, zlib.crc32(frame, crc))
             if opcode == Opcode.CHUNK:
-                chunk = _parse(opcode, body, name)
-                data = _decompress(chunk, name, limits)
+                data = _unpacked(body, name, limits, cover, position)
                 expanded += len(data)
                 if expanded > limits.expanded_bytes:
                     raise too_large(f"unpacked bytes of '{name}'", expanded, limits.expanded_bytes)
-                _note_chunk(cover, chunk, position, length)
                 yield from _chunk_records(data, name, plain)
             elif opcode == Opcode.MESSAGE:
                 cover.loose_messages += 1
@@ -125,12 +123,16 @@ def read_records(
         raise Damaged(str(error), code=error.code, offset=position, remedy=error.remedy) from error
 
 
-def _note_chunk(cover: Cover, chunk: Any, position: int, length: int) -> None:
+def _unpacked(body: bytes, name: str, limits: Limits, cover: Cover, position: int) -> bytes:
+    """The records of a chunk; notes what covers them."""
+    chunk = _parse(Opcode.CHUNK, body, name)
+    data = _decompress(chunk, name, limits)
     cover.chunks += 1
     cover.unchecked_chunks += chunk.uncompressed_crc == 0
     cover.chunk_places.append(
-        (position, _FRAME.size + length, chunk.message_start_time, chunk.message_end_time, chunk.uncompressed_size)
+        (position, _FRAME.size + len(body), chunk.message_start_time, chunk.message_end_time, chunk.uncompressed_size)
     )
+    return data
 
 
 def _exactly(stream: BinaryIO, length: int, name: str) -> bytes:

@@ -1,7 +1,8 @@
 """Parquet tables. Counts in the footer are checked before a single value is read: 600 kB can declare 134 million rows.
 
-A damaged column is left out and named, the others are read. Without its footer a Parquet file cannot be read. Page checksums cover the
-values, not the headers of pages and not the footer. This module does not tell which column is the time.
+A damaged column is left out and named, the others are read. Without its footer a Parquet file cannot be read. Page
+checksums cover the values, not the headers of pages and not the footer. This module does not tell which column is the
+time.
 """
 
 from collections.abc import Collection
@@ -31,6 +32,7 @@ def read_parquet(path: Path, *, columns: Collection[str] | None, limits: Limits)
             names = _leaf_names(file)
             wanted = names if columns is None else tuple(name for name in names if name in set(columns))
             _check_counts(path, file, wanted, limits)
+            _check_footer(file)
             top = list(dict.fromkeys(_top(name, file) for name in wanted))
             arrays, broken = _read(file, top)
             facts = {
@@ -40,14 +42,17 @@ def read_parquet(path: Path, *, columns: Collection[str] | None, limits: Limits)
             rows, checked = file.metadata.num_rows, pages_are_checked(path, file.metadata)
     except _ERRORS as error:
         raise _damaged(path, error) from error
-    if top and not arrays:
-        raise _damaged(path, next(iter(broken.values())))
     series: dict[str, Series] = {}
     for name, column in arrays.items():
+        if len(column) != rows:
+            broken[name] = ValueError(f"{len(column):,} of {rows:,} rows")
+            continue
         for leaf, array in flatten(name, column).items():
             found = to_series(array) if leaf in wanted else None
             if found is not None:
                 series[leaf] = found
+    if broken and not series:
+        raise _damaged(path, next(iter(broken.values())))
     facts.pop("ARROW:schema", None)
     decoded = min((len(s.values) for s in series.values()), default=0)
     topic = Topic("", decoded if series else rows, rows, "table", "parquet")
@@ -130,6 +135,27 @@ def _top(leaf: str, file: Any) -> str:
     """The name of the top-level column that `leaf` stands in."""
     matches = [c for c in file.schema_arrow.names if leaf == c or leaf.startswith(f"{c}.")]
     return str(max(matches, key=len))
+
+
+def _check_footer(file: Any) -> None:
+    """The footer has no checksum, but says some things twice. Raises ValueError where it contradicts itself."""
+    meta = file.metadata
+    paths = [meta.schema.column(i).path for i in range(meta.num_columns)]
+    flat = [meta.schema.column(i).max_repetition_level == 0 for i in range(meta.num_columns)]
+    rows = 0
+    for index in range(meta.num_row_groups):
+        group = meta.row_group(index)
+        rows += group.num_rows
+        for i, path in enumerate(paths):
+            column = group.column(i)
+            if column.path_in_schema != path:
+                raise ValueError(f"column '{path[:60]}' is called '{column.path_in_schema[:60]}' in row group {index}")
+            if flat[i] and column.num_values != group.num_rows:
+                raise ValueError(
+                    f"'{path[:60]}' has {column.num_values:,} values, row group {index} {group.num_rows:,} rows"
+                )
+    if rows != meta.num_rows:
+        raise ValueError(f"its row groups have {rows:,} rows, the footer says {meta.num_rows:,}")
 
 
 def _check_counts(path: Path, file: Any, wanted: tuple[str, ...], limits: Limits) -> None:

@@ -15,7 +15,8 @@ from fleet_ingest.formats.columns import WIDTH, Columns
 from fleet_ingest.formats.ros_types import SIZES, Field
 
 _ELEMENTS = 64
-_STEPS = 200_000
+_STEPS = 20_000
+_HOPELESS = 200
 _HEADER = 4
 
 
@@ -121,6 +122,7 @@ class RosDecoder:
 
     def __init__(self, fields: tuple[Field, ...], *, cdr: bool) -> None:
         self._fields, self._cdr = fields, cdr
+        self._good = self._bad = 0
 
     def decode(self, messages: Sequence[bytes], first_row: int, columns: Columns) -> np.ndarray:
         """Puts the fields of `messages`, which are rows from `first_row` on, into `columns`.
@@ -140,6 +142,9 @@ class RosDecoder:
         self, matrix: np.ndarray, rows: np.ndarray, first_row: int, columns: Columns, bad: np.ndarray
     ) -> None:
         while len(rows):
+            if self._bad > _HOPELESS and not self._good:
+                bad[rows] = True
+                return
             walk = _Walk(matrix[0].tobytes(), self._cdr) if self._readable(matrix) else None
             try:
                 if walk is None:
@@ -148,11 +153,13 @@ class RosDecoder:
                 walk.check_end()
             except (ValueError, struct.error):
                 bad[rows[0]] = True
+                self._bad += 1
                 matrix, rows = matrix[1:], rows[1:]
                 continue
             places = np.array([at + i for at in walk.lengths for i in range(4)], dtype=np.int64)
             same = (matrix[:, places] == matrix[0, places]).all(axis=1)
             whole = bool(same.all())
+            self._good += 1
             _cut(walk, matrix if whole else matrix[same], rows[same] + first_row, columns)
             if whole:
                 return

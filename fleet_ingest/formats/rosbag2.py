@@ -5,6 +5,7 @@ are held against a second way of counting (the index over time, or each topic's 
 beside the file. SQLite carries no checksums; a damaged one is read from both ends towards the damage.
 """
 
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -19,6 +20,7 @@ from fleet_ingest.formats.topics import TopicSet, none_readable, pick
 from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError
 
+_COMPUTED = re.compile(r"\bVIRTUAL\b|\bGENERATED\b|\bAS\s*\(", re.I)
 _NEEDED = {"topics": {"id", "name", "type", "serialization_format"}, "messages": {"topic_id", "timestamp", "data"}}
 
 
@@ -85,6 +87,10 @@ def _opened(path: Path, database: Path, limits: Limits) -> sqlite3.Connection:
     base.execute("PRAGMA trusted_schema=OFF")
     base.execute("PRAGMA cell_size_check=ON")
     base.text_factory = lambda data: data.decode("utf-8", "replace")
+    made = base.execute("SELECT coalesce(sql, '') FROM sqlite_master WHERE type = 'table'").fetchall()
+    if any(_COMPUTED.search(str(sql)) for (sql,) in made):
+        base.close()
+        raise DataError(f"'{path.name}' holds virtual tables or computed columns", code="unsafe_content")
     kinds = dict(base.execute("SELECT name, type FROM sqlite_master WHERE type != 'index'").fetchall())
     odd = sorted(f"{kind} '{name[:40]}'" for name, kind in kinds.items() if kind != "table")
     if odd:

@@ -56,7 +56,7 @@ class TopicLog:
         staged = Columns()
         bad = self._decoder.decode(self._data, 0, staged)
         rows = np.cumsum(~bad) - 1 + self.rows
-        for name, parts in staged._parts.items():
+        for name, parts in staged.parts.items():
             for at, values in parts:
                 good = ~bad[at]
                 self.columns.put(name, rows[at[good]], values[good])
@@ -122,15 +122,20 @@ class TopicSet:
         self._checked = self.count
         if self.count > self._limits.rows:
             raise too_large(f"messages in '{self._name}'", self.count, self._limits.rows)
-        values = sum(topic.columns.values for topic in self.topics.values())
+        for topic in self.topics.values():
+            if topic.columns.fields > self._limits.columns:
+                raise too_large(f"fields of '{topic.name}'", topic.columns.fields, self._limits.columns)
+        values = sum(max(t.columns.values, t.rows * t.columns.fields) for t in self.topics.values())
         if values > self._limits.values:
             raise too_large(f"values in '{self._name}'", values, self._limits.values)
 
     def series(self, *, publish: bool = True) -> dict[str, Series]:
         found: dict[str, Series] = {}
         for topic in self.topics.values():
-            found |= topic.series(publish)
+            topic.flush()
         self.check()
+        for topic in self.topics.values():
+            found |= topic.series(publish)
         return found
 
     def facts(self, said: dict[str, int] | None) -> tuple[Topic, ...]:

@@ -22,6 +22,7 @@ from storage.contracts.errors import DataError
 
 MAGIC = b"ULog\x01\x12\x35"
 _HEADER = 16
+_FIELDS = 4096
 _FRAME = struct.Struct("<HB")
 _KNOWN = frozenset(b"BFIMPQARDLCSO")
 _SYNC = bytes((0x2F, 0x73, 0x13, 0x20, 0x25, 0x0C, 0xBB, 0x12))
@@ -29,7 +30,8 @@ _TYPES = {
     "int8_t": "i1", "uint8_t": "u1", "int16_t": "<i2", "uint16_t": "<u2", "int32_t": "<i4", "uint32_t": "<u4",
     "int64_t": "<i8", "uint64_t": "<u8", "float": "<f4", "double": "<f8", "bool": "?", "char": "S1",
 }  # fmt: skip
-_FIELD = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)(?:\[(\d+)\])? ([A-Za-z_][A-Za-z0-9_]*)$")
+_FIELD = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)(?:\[(\d{1,6})\])? ([A-Za-z_][A-Za-z0-9_]*)$")
+_SOUND = re.compile(r"^([^:]*):(?:\w+(?:\[\d+\])? \w+;)+$")
 _FORMAT = re.compile(r"^([A-Za-z_][A-Za-z0-9_/-]*):(.*)$", re.S)
 
 
@@ -140,7 +142,8 @@ class _Walk:
                 self.facts[name.split(" ", 1)[-1][:100]] = value.decode("utf-8", "replace")[:1000]
 
     def _format(self, text: str, position: int) -> None:
-        check_inner_name(text.partition(":")[0] or "?", f"format in '{self.name}'")
+        if sound := _SOUND.match(text):
+            check_inner_name(sound[1] or "?", f"format in '{self.name}'")
         found = _FORMAT.match(text)
         if found is None or self.formats.setdefault(found[1], found[2]) != found[2]:
             raise self._broken(position, f"the format {text[:40]!r} makes no sense or differs from an earlier one")
@@ -186,8 +189,8 @@ class _Walk:
                 for index in range(count or 1):
                     inner = f"{field}[{index}]" if count else field
                     parts += [(f"{inner}.{n}", k, c) for n, k, c in self.dtype(kind, depth + 1)]
-            if len(parts) > 4096:
-                raise DataError(f"the format '{name[:60]}' has too many fields", code="undecodable")
+                    if len(parts) > _FIELDS:
+                        raise DataError(f"the format '{name[:60]}' has too many fields", code="undecodable")
         return parts
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from mcap.writer import Writer
 
-from fleet_ingest.guess import unit_of_name
+from fleet_ingest.guess_words import unit_of_name
 from fleet_ingest.mapping import ChannelMap
 from fleet_ingest.mapping_yaml import parse_mapping
 from fleet_ingest.propose import propose
