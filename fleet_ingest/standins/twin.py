@@ -41,7 +41,7 @@ class Twin:
         self._late = body.substeps - self._early
         self.set(np.zeros(2 * len(body.joints)))
 
-    def set(self, state: np.ndarray, queue: np.ndarray | None = None, motor: np.ndarray | None = None) -> None:
+    def set(self, state: np.ndarray, queue: np.ndarray | None = None, motor: np.ndarray | None = None) -> "Twin":
         """Puts the robot into `state` [S] with `queue` [Q', C] under way (oldest first, at least as long as the
         delay; default: nothing was commanded) and `motor` [C] (default 0)."""
         body, width = self.body, len(self.body.driven)
@@ -58,9 +58,10 @@ class Twin:
         self._data.qvel[:] = state[1::2]
         self._data.act[:] = 0.0 if motor is None else motor
         self._queue: list[list[float]] = rows[len(rows) - body.queue_rows :].tolist()
+        return self
 
-    def restore(self, snapshot: Snapshot) -> None:
-        self.set(snapshot.state, snapshot.queue, snapshot.motor)
+    def restore(self, snapshot: Snapshot) -> "Twin":
+        return self.set(snapshot.state, snapshot.queue, snapshot.motor)
 
     def snapshot(self) -> Snapshot:
         queue = np.array(self._queue, dtype=np.float64).reshape(-1, len(self.body.driven))

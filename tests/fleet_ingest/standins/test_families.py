@@ -109,9 +109,8 @@ def test_a_twin_goes_on_exactly_from_any_row_of_a_recording(family: str) -> None
     for body in population(3, 5, [family], "test"):
         recorded = record_truth(body, 1, 4.0, seed=1)[0]
         for row in (0, 1, 77):
-            run = twin(body)
-            run.restore(recorded.snapshot(row))
-            np.testing.assert_array_equal(run.step(recorded.episode.command[row:]), recorded.truth[row + 1 :])
+            states = twin(body).restore(recorded.snapshot(row)).step(recorded.episode.command[row:])
+            np.testing.assert_array_equal(states, recorded.truth[row + 1 :])
 
 
 def test_without_sensor_noise_the_log_is_the_truth_wrapped() -> None:
