@@ -9,7 +9,7 @@ import { uploadView } from "./upload-view.js";
 
 const PAGES = [
   ["send", "Send", uploadView, "viewer"], ["history", "History", historyView, "viewer"], ["episodes", "Episodes", episodesView, "viewer"],
-  ["robots", "Robots", robotsView, "viewer"], ["admin", "Administration", adminView, "admin"],
+  ["robots", "Robots", robotsView, "viewer"], ["admin", "Admin", adminView, "admin"],
 ];
 const main = document.getElementById("main");
 let turn = 0;

@@ -10,8 +10,8 @@ const HEIGHT = 84;
 /** The card of an upload, loaded from the server. `changed` is called when the file is released. */
 export async function card(upload, changed = () => {}) {
   const fate = await call("GET", `/uploads/${upload}/fate`);
-  const box = h("div", {});
   const { line, card: found } = fate;
+  const box = h("div", { "data-state": line.state });
   if (line.state === "quarantined" || line.state === "salvaged") box.append(reason(fate, changed));
   if (found) box.append(facts(fate), ...plots(found), ...details(found));
   else box.append(h("p", { class: "facts" }, line.words));
@@ -46,7 +46,7 @@ function release(line, changed) {
         try {
           await call("POST", `/uploads/${line.id}/release`, { note: note.value.trim() });
           dialog.close();
-          announce("Released.");
+          announce("Taken in again; its card says how it went.");
           changed();
         } catch (problem) { place.replaceChildren(notice(problem)); }
       } }, "Release"),

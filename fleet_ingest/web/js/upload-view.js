@@ -156,7 +156,11 @@ function row(transfer) {
       below.replaceChildren(notice(transfer.problem));
     }
     if (transfer.phase === "done") {
-      const show = async () => below.replaceChildren(await card(transfer.upload, show));
+      const show = async () => {
+        const found = await card(transfer.upload, show);
+        state.replaceChildren(badge(found.dataset.state));
+        below.replaceChildren(found);
+      };
       show().catch((problem) => below.replaceChildren(notice(problem)));
       announce(`${name}: ${result}.`);
     }
