@@ -1,6 +1,7 @@
 """Getting in and being thrown out: robots' keys, nonces, operators, roles, quotas, and what the audit trail says."""
 
 import base64
+import hashlib
 import time
 from pathlib import Path
 
@@ -119,8 +120,6 @@ def test_roles(service: Service) -> None:
 
 
 def announced(data: bytes) -> dict[str, object]:
-    import hashlib
-
     sha256 = hashlib.sha256(data).hexdigest()
     return {"sha256": sha256, "size": len(data), "format": "mcap", "idempotency_key": f"key/{sha256}"}
 
@@ -128,9 +127,8 @@ def announced(data: bytes) -> dict[str, object]:
 def test_sessions_of_operators_end(service: Service) -> None:
     admin = operator(service, "admin")
     secret = service.http.post("/operators", json={"name": "anna", "role": "operator"}, headers=admin).json()["secret"]
-    assert "anna" not in str(
-        service.catalog.database.read(lambda c: c.exec_driver_sql("select secret from operators").all())
-    )
+    stored = service.catalog.database.read(lambda c: c.exec_driver_sql("SELECT secret FROM operators").all())
+    assert secret not in str(stored)
     session = bearer(service.http.post("/sign-in", json={"name": "anna", "secret": secret}).json()["token"])
     assert service.http.get("/me", headers=session).json() == {"actor": "operator:anna", "role": "operator"}
     service.http.patch("/operators/anna", json={"role": "viewer"}, headers=admin)
