@@ -6,6 +6,7 @@ counted and leave no row. This module reads no files.
 
 import json
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from storage.contracts.errors import DataError
 
 _DEPTH = 8
 _ELEMENTS = 64
+_PROTO_TIMES = {"google.protobuf.Timestamp", "google.protobuf.Duration"}
 _ROS2 = {"ros2msg", "ros2idl"}
 
 
@@ -59,7 +61,7 @@ class JsonDecoder:
             if not bad[row]:
                 _leaves("", value, 0, row, cells)
         for name, (rows, values) in cells.items():
-            _put_cells(name, rows, values, first_row, columns)
+            _put_cells(name, np.array(rows, dtype=np.int64) + first_row, values, columns)
         return bad
 
 
@@ -96,15 +98,14 @@ def _leaves(path: str, value: Any, depth: int, row: int, cells: dict[str, tuple[
     values.append(value)
 
 
-def _put_cells(name: str, rows: list[int], cells: list[Any], first_row: int, columns: Columns) -> None:
-    at = np.array(rows, dtype=np.int64) + first_row
+def _put_cells(name: str, at: np.ndarray, cells: list[Any], columns: Columns) -> None:
     kinds = {type(cell) for cell in cells} - {type(None)}
     if kinds <= {list}:
         _put_lists(name, at, cells, columns)
         return
     values = _scalars(cells, kinds)
     if values is None:
-        columns.leave_out(name, len(rows))
+        columns.leave_out(name, len(at))
     else:
         columns.put(name, at, values)
 
@@ -165,41 +166,49 @@ class ProtobufDecoder:
 
     def decode(self, messages: Sequence[bytes], first_row: int, columns: Columns) -> np.ndarray:
         bad = np.zeros(len(messages), dtype=bool)
-        cells: dict[str, tuple[list[int], list[Any]]] = {}
+        parsed: list[Any] = []
+        parse = self._class.FromString
         for row, data in enumerate(messages):
             try:
-                message = self._class.FromString(data)
+                parsed.append(parse(data))
             except (DecodeError, ValueError):
                 bad[row] = True
-                continue
-            _proto_leaves("", message, 0, row, cells)
-        for name, (rows, values) in cells.items():
-            _put_cells(name, rows, values, first_row, columns)
+        rows = np.flatnonzero(~bad) + first_row
+        if parsed:
+            _proto_columns("", parsed[0].DESCRIPTOR, parsed, rows, 0, columns)
         return bad
 
 
-def _proto_leaves(path: str, message: Any, depth: int, row: int, cells: dict[str, tuple[list[int], list[Any]]]) -> None:
-    for field in message.DESCRIPTOR.fields:
-        name = f"{path}{field.name}"
-        value = getattr(message, field.name)
-        nested = field.type in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP)
-        if nested and (depth >= _DEPTH or field.message_type.GetOptions().map_entry):
-            continue
-        if nested and field.is_repeated:
-            for index, inner in enumerate(value[:_ELEMENTS]):
-                _proto_leaves(f"{name}[{index}].", inner, depth + 1, row, cells)
-        elif nested and field.message_type.full_name in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
-            _cell(cells, name, row, value.seconds * 1_000_000_000 + value.nanos)
-        elif nested:
-            if message.HasField(field.name) or not depth:
-                _proto_leaves(f"{name}.", value, depth + 1, row, cells)
-        elif field.type == FieldDescriptor.TYPE_BYTES:
-            _cell(cells, name, row, b"")  # counted as left out
-        else:
-            _cell(cells, name, row, list(value) if field.is_repeated else value)
+def _proto_columns(
+    prefix: str, descriptor: Any, messages: list[Any], rows: np.ndarray, depth: int, columns: Columns
+) -> None:
+    """Field by field over all messages at once; `rows` int64 [n] are theirs."""
+    for field in descriptor.fields:
+        name = f"{prefix}{field.name}"
+        values = list(map(attrgetter(field.name), messages))
+        if field.type not in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP):
+            if field.type == FieldDescriptor.TYPE_BYTES:
+                columns.leave_out(name, len(rows))
+            else:
+                _put_cells(name, rows, [list(v) for v in values] if field.is_repeated else values, columns)
+        elif field.message_type.GetOptions().map_entry or depth >= _DEPTH:
+            columns.leave_out(name, len(rows))
+        elif field.is_repeated:
+            longest = max((len(v) for v in values), default=0)
+            for index in range(min(longest, _ELEMENTS)):
+                there = [i for i, v in enumerate(values) if len(v) > index]
+                inner = [values[i][index] for i in there]
+                _proto_message(f"{name}[{index}]", field.message_type, inner, rows[there], depth, columns)
+            if longest > _ELEMENTS:
+                columns.leave_out(f"{name}[{_ELEMENTS}:]", len(rows))
+        elif depth == 0 or any(message.HasField(field.name) for message in messages):
+            _proto_message(name, field.message_type, values, rows, depth, columns)
 
 
-def _cell(cells: dict[str, tuple[list[int], list[Any]]], name: str, row: int, value: Any) -> None:
-    rows, values = cells.setdefault(name, ([], []))
-    rows.append(row)
-    values.append(value)
+def _proto_message(
+    name: str, descriptor: Any, messages: list[Any], rows: np.ndarray, depth: int, columns: Columns
+) -> None:
+    if descriptor.full_name in _PROTO_TIMES:
+        columns.put(name, rows, np.array([m.seconds * 1_000_000_000 + m.nanos for m in messages], dtype=np.int64))
+    else:
+        _proto_columns(f"{name}.", descriptor, messages, rows, depth + 1, columns)

@@ -6,6 +6,7 @@ does not read version 1 bags.
 """
 
 import bz2
+import re
 import struct
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -24,6 +25,10 @@ _U32 = struct.Struct("<I")
 _BAG, _MESSAGE, _CHUNK, _CONNECTION, _INDEX, _SUMMARY = 3, 2, 5, 7, 4, 6
 _LZ4_CONTENT_CHECKSUM = 0x04
 _BOMB = 64 << 20
+_OP = rb"(?:\x04\0\0\0op=\x02)?"
+_FAST = re.compile(_OP + rb"\x09\0\0\0conn=(.{4})" + _OP + rb"\x0d\0\0\0time=(.{8})", re.S)
+_FAST_BYTES = 38
+"""The header of a message as rosbag and rosbags write it; any other order is read field by field."""
 
 
 def read_bag(path: Path, *, columns: Collection[str] | None, limits: Limits) -> RawLog:
@@ -65,11 +70,10 @@ class _Reading:
         self._compressions: set[str] = set()
         self._unchecked = 0
         self._summaries: dict[int, int] = {}
-        self._places: dict[int, dict[int, list[int]]] = {}
+        self._places: dict[int, dict[int, int]] = {}
         self._indexed = False
         self._chunks = 0
         self._expected: tuple[int, int] | None = None
-        self._chunk_times: dict[int, list[int]] = {}
 
     def run(self, file: BinaryIO) -> None:
         """Reads to the end. Raises Damaged where the bag breaks or contradicts itself."""
@@ -163,13 +167,20 @@ class _Reading:
         definition = facts.get("message_definition", b"")
         self.topics.declare(key, topic, kind, "ros1", "ros1msg", definition)
 
-    def _message(self, header: dict[str, bytes], data: bytes) -> int:
+    def _message(self, header: dict[str, bytes], data: bytes) -> None:
         key, time = self._number(header, "conn", 4), header.get("time", b"")
-        if key not in self.topics.by_key or len(time) != 8:
-            raise self._broken(f"a message of connection {key}, which was not declared, or without a time")
-        seconds, nanos = struct.unpack("<II", time)
-        self.topics.add(key, seconds * 1_000_000_000 + nanos, seconds * 1_000_000_000 + nanos, data)
-        return key
+        if len(time) != 8:
+            raise self._broken("a message without a time")
+        self._add(key, time, data)
+
+    def _add(self, key: int, time: bytes, data: bytes) -> int:
+        """One message; returns its time as the index writes it."""
+        if key not in self.topics.by_key:
+            raise self._broken(f"a message of connection {key}, which was not declared")
+        stamp = int.from_bytes(time, "little")
+        ns = (stamp & 0xFFFFFFFF) * 1_000_000_000 + (stamp >> 32)
+        self.topics.add(key, ns, ns, data)
+        return stamp
 
     def _chunk(self, header: dict[str, bytes], data: bytes) -> None:
         size = self._number(header, "size", 4)
@@ -180,29 +191,37 @@ class _Reading:
         self._expanded += size
         if self._expanded > self.limits.expanded_bytes:
             raise too_large(f"unpacked bytes of '{self.name}'", self._expanded, self.limits.expanded_bytes)
-        self._places, self._chunk_times = {}, {}
+        self._places = {}
         at = 0
         while at < size:
             first = at
-            lengths = []
-            for _ in range(2):
-                if at + 4 > size:
-                    raise self._broken("a chunk ends in the middle of a record")
-                lengths.append(_U32.unpack_from(plain, at)[0])
-                at += 4 + lengths[-1]
-            if at > size:
-                raise self._broken("a chunk ends in the middle of a record")
-            head = self._fields(plain[first + 4 : first + 4 + lengths[0]])
-            body = plain[at - lengths[1] : at]
-            kind = self._number(head, "op", 1)
+            head, at = self._part(plain, at)
+            body, at = self._part(plain, at)
+            fast = _FAST.fullmatch(head) if len(head) == _FAST_BYTES else None
+            if fast is not None:
+                key = int.from_bytes(fast[1], "little")
+                self._places.setdefault(key, {})[first] = self._add(key, fast[2], body)
+                continue
+            fields = self._fields(head)
+            kind = self._number(fields, "op", 1)
             if kind == _CONNECTION:
-                self._connection(head, body)
+                self._connection(fields, body)
             elif kind == _MESSAGE:
-                key = self._message(head, body)
-                time = int.from_bytes(head["time"], "little")
-                self._places.setdefault(key, {}).setdefault(first, []).append(time)
+                self._message(fields, body)
+                key, time = self._number(fields, "conn", 4), int.from_bytes(fields["time"], "little")
+                self._places.setdefault(key, {})[first] = time
             else:
                 raise self._broken(f"a chunk holds a record of kind {kind}")
+
+    def _part(self, plain: bytes, at: int) -> tuple[bytes, int]:
+        """The bytes whose length stands at `at`, and where they end."""
+        begin = at + 4
+        if begin > len(plain):
+            raise self._broken("a chunk ends in the middle of a record")
+        end = begin + _U32.unpack_from(plain, at)[0]
+        if end > len(plain):
+            raise self._broken("a chunk ends in the middle of a record")
+        return plain[begin:end], end
 
     def _unpack(self, compression: str, data: bytes, size: int) -> bytes:
         self._compressions.add(compression)
@@ -246,8 +265,7 @@ class _Reading:
         if len(data) != 12 * count or count != len(held):
             raise self._broken(f"connection {key} has {len(held)} messages in a chunk, the index says {count}")
         listed = np.frombuffer(data, dtype=np.dtype([("time", "<u8"), ("at", "<u4")]))
-        found = {(at, time) for at, times in held.items() for time in times}
-        if found != set(zip(listed["at"].tolist(), listed["time"].tolist(), strict=True)):
+        if held != dict(zip(listed["at"].tolist(), listed["time"].tolist(), strict=True)):
             raise self._broken("the index of a chunk lists other times or places than its messages have")
 
     def _summary(self, header: dict[str, bytes], data: bytes) -> None:
