@@ -36,6 +36,7 @@ class Sources:
     def __init__(self, engine: "Engine | None" = None) -> None:
         self._given = engine
         self._stack = ExitStack()
+        self._read: dict[str, Episode] = {}
 
     def __enter__(self) -> "Sources":
         return self
@@ -81,13 +82,25 @@ class Sources:
         return found[-1]
 
     def episode(self, reference: str, robot: str | None = None) -> tuple[str, Episode]:
-        """Digest and episode: a file, a digest or its first 8 or more digits, or `latest` of the robot."""
+        """Digest and episode: a file, a digest or its first 8 or more digits, or `latest` of the robot. A file that was
+        read is found by its digest too."""
         path = Path(reference)
         if path.is_file():
             data = path.read_bytes()
-            return sha256_hex(data), decode_episode(data)
+            self._read[sha256_hex(data)] = decode_episode(data)
+            return sha256_hex(data), self._read[sha256_hex(data)]
+        if reference in self._read:
+            return reference, self._read[reference]
         digest = self._episode_digest(reference, robot)
         return digest, decode_episode(self.engine.store.get_bytes(digest))
+
+    def held_out(self, robot: str | None) -> list[str]:
+        """Digests of the test split of a robot's logs."""
+        if robot is None:
+            raise InputError("no held-out log given", remedy="Name logs with --held-out, or a --robot of the catalog.")
+        from flows.retrain import dataset_of_robot
+
+        return [ref.sha256 for ref in dataset_of_robot(self.engine, robot).of("test")]
 
     def _episode_digest(self, reference: str, robot: str | None) -> str:
         episodes = self.engine.catalog.episodes

@@ -39,8 +39,8 @@ class Distribution(Contract):
 
 
 class Effect(Contract):
-    """Change against the base, paired by world (same hypothesis, same noise) and averaged over noise in each; `low` to
-    `high` holds 90 % of the worlds. `positive` and `negative` are the shares of worlds in which it is above or below
+    """Change against what it is compared with, paired by world (same hypothesis, same noise) and averaged over
+    noise in each; `low` to `high` holds 90 % of the worlds. `positive` and `negative` are the shares of worlds in which it is above or below
     zero."""
 
     mean: float
@@ -52,17 +52,20 @@ class Effect(Contract):
 
 
 class Case(Contract):
-    """One value of one quantity. `change` is the edit; `value` the quantity after it."""
+    """One value of one quantity. `change` is the edit; `value` the quantity after it; `against` the change that the
+    effect is measured from, empty for the scene as it is."""
 
     quantity: str
     change: str
     value: float | None
+    against: str = ""
     outcome: Distribution
     effect: Effect
 
 
 class Answer(Contract):
-    """`base_values`: the swept quantities as the scene has them, None where nobody said."""
+    """`base_values`: the swept quantities as the scene has them, None where nobody said: there the first value of the
+    sweep is what the others are compared with, because to be told a value is a change too."""
 
     outcome: str
     title: str
@@ -81,7 +84,14 @@ class Answer(Contract):
 
     def _sentence(self, case: Case) -> str:
         e, unit = case.effect, f" {self.unit}" if self.unit else ""
-        head = f"{case.quantity} {case.change}: {self.title}"
+        against = f" (not {case.against})" if case.against and case.against != case.change else ""
+        head = f"{case.quantity} {case.change}{against}: {self.title}"
+        if case.against == case.change:
+            o = case.outcome
+            return (
+                f"{head} is {o.mean:.3g}{unit} [{o.low:.3g}, {o.high:.3g}] (90 %), {self.worlds} worlds; the others "
+                "are compared with this, for the specification does not say"
+            )
         if e.low == e.high == 0.0:
             return f"{head} does not change, {self.worlds} worlds"
         if e.low <= 0.0 <= e.high:

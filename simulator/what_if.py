@@ -32,7 +32,8 @@ def ask(
     replicates: int = 2,
 ) -> Answer:
     """How `outcome` changes when each quantity of `sweep` alone takes each of its values: numbers, or changes as
-    `Scene.edit` writes them. `replicates` draws of noise for each of `worlds` hypotheses.
+    `Scene.edit` writes them. Effects are against the scene as it is; for a quantity whose value nobody said, against
+    the first value of its sweep. `replicates` draws of noise for each of `worlds` hypotheses.
 
     Raises UnknownName for a quantity or channel that the robot does not have, InputError for a bad value.
     """
@@ -48,16 +49,21 @@ def ask(
         return _sampled(of, measure, situation, worlds, seed, replicates)
 
     base = sampled(scene)
+    first: dict[str, tuple[str, np.ndarray]] = {}
     cases = []
     for (name, change), variant in zip(changes, edited, strict=True):
         values = sampled(variant)
+        if value_of(scene.spec, name) is None:
+            first.setdefault(name, (change, values))
+        against, compared = first.get(name, ("", base))
         cases.append(
             Case(
                 quantity=name,
                 change=change,
                 value=value_of(variant.spec, name),
+                against=against,
                 outcome=distribution(values, members),
-                effect=effect(values, base),
+                effect=effect(values, compared),
             )
         )
     return Answer(

@@ -23,12 +23,15 @@ def run(
     robot: Annotated[str | None, typer.Option(help="With --all: only those of this specification.")] = None,
     simulator: SimulatorOption = None,
     policy: Annotated[str | None, typer.Option(help="The policy under test: name@version, digest or folder.")] = None,
+    episode: Annotated[
+        list[Path] | None, typer.Option(help="Log file that a scenario's prompt names by digest; repeat for more.")
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     json: Json = False,
 ) -> None:
     """Run scenarios. Exit code 7 when a check does not hold, 0 when all do."""
     with progress_shown():
-        results = _run(files or [], all_of_them, robot, simulator, policy)
+        results = _run(files or [], all_of_them, robot, simulator, policy, episode or [])
     if junit is not None:
         from flows.report.junit import write_junit
 
@@ -43,7 +46,12 @@ def run(
 
 
 def _run(
-    files: list[Path], everything: bool, robot: str | None, simulator: str | None, policy: str | None
+    files: list[Path],
+    everything: bool,
+    robot: str | None,
+    simulator: str | None,
+    policy: str | None,
+    episodes: list[Path],
 ) -> "list[ScenarioResult]":
     from flows.progress import reporting
     from flows.scenarios import read_scenario, run, stored_scenarios
@@ -53,6 +61,8 @@ def _run(
     if not files and not everything:
         raise InputError("no scenario given", remedy="Name scenario files, or --all for those of the catalog.")
     with Sources() as sources:
+        for path in episodes:
+            sources.episode(str(path))
         scenarios = [read_scenario(path, sources) for path in files]
         if everything:
             scenarios += stored_scenarios(sources.engine, robot)

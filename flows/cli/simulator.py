@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli import simulator_ask
+from flows.cli import simulator_ask, simulator_show
 from flows.cli.console import console, out, print_json, progress_shown, table
 
 app = typer.Typer(help="Train, score, compare, ask and look at learned simulators.", no_args_is_help=True)
 app.command()(simulator_ask.ask)
+app.command()(simulator_show.show)
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON, last.")]
 Robot = Annotated[str, typer.Option(help="Specification name or serial of an imported robot.")]
 Horizons = Annotated[str, typer.Option(help="Seconds, separated by commas.")]

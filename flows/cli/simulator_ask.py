@@ -69,7 +69,7 @@ def ask(
         print_json(found)
         return
     for line in found["sentences"]:
-        out.print(line)
+        out.print(line, soft_wrap=True)
     if plot is not None:
         console.print(f"plot: {plot.resolve()}")
 

@@ -140,3 +140,9 @@ def svg(figure: Canvas) -> str:
     head, _, rest = text[text.index("<svg") :].partition(">")
     head = re.sub(r' (?:width|height)="[^"]*"', "", head)
     return f'{head} width="100%" style="max-width:{figure.get_figwidth() * _PIXELS_PER_INCH:.0f}px">{rest}'
+
+
+def standalone(element: str) -> str:
+    """An `<svg>` element of a page as a file of its own."""
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return element if "xmlns=" in element.partition(">")[0] else element.replace("<svg", f"<svg {names}", 1)

@@ -26,6 +26,8 @@ def answer_figure(answer: Answer) -> Canvas:
         axes = figure.subplots(len(by_quantity), 2, squeeze=False)
         for (left, right), (quantity, cases) in zip(axes, by_quantity.items(), strict=True):
             _row(left, right, answer, quantity, cases)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
         figure.suptitle(
             f"{answer.title} after {answer.horizon_s:g} s: {answer.worlds} worlds, the same in every case. "
             f"{_sources(answer.base)}",
@@ -72,15 +74,15 @@ def _row(left: Any, right: Any, answer: Answer, quantity: str, cases: Sequence[C
     at = np.array([c.value for c in order] if numeric else range(len(order)), dtype=float)
     unit = f" [{answer.unit}]" if answer.unit else ""
     _spread(left, at, [c.outcome for c in order])
-    left.axhline(answer.base.mean, color=FLOOR, linestyle="--", linewidth=1, label="as it is, mean")
+    left.axhline(answer.base.quantiles[2], color=FLOOR, linestyle="--", linewidth=1, label="as it is, median")
     left.axhspan(answer.base.low, answer.base.high, color=FLOOR, alpha=0.12, linewidth=0, label="as it is, 90 %")
     left.set(ylabel=f"{answer.title}{unit}", xlabel=quantity)
-    left.legend(fontsize=7)
     mean = np.array([c.effect.mean for c in order])
     bars = np.array([[c.effect.mean - c.effect.low, c.effect.high - c.effect.mean] for c in order]).T
     right.errorbar(at, mean, yerr=np.maximum(bars, 0.0), fmt="o", color=NEW, capsize=4, linewidth=1.4)
     right.axhline(0, color=FLOOR, linestyle="--", linewidth=1)
-    right.set(ylabel=f"change{unit}, mean and 90 % of worlds", xlabel=quantity)
+    against = f"{quantity} {order[0].against}" if order[0].against else "as it is"
+    right.set(ylabel=f"change{unit}\nmean and 90 % of worlds", xlabel=quantity, title=f"against {against}")
     for axes in (left, right):
         axes.margins(x=0.08, y=0.15)
         if numeric and base_value is not None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = {"storage", "simulator", "policy", "fleet_ingest", "flows", "tests", "examples"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWNERS = packages_distributions()
-OPTIONAL = {"simulator/adapters/sb3.py": "bench"}
+OPTIONAL = {"simulator/adapters/sb3.py": "bench", "flows/report/rerun_log.py": "viewer"}
 """Modules that nothing imports unasked, and the further extra that each needs."""
 
 
