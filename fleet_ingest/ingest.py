@@ -104,6 +104,8 @@ def ingest_object(
 ) -> IngestResult:
     """Takes in a log whose bytes are in the store already; `name` is its file name, which is never a path of this
     machine. `release`: a person said that what is readable of a broken file is to be used.
+    With an `upload_id` a file without a mapping that fits is quarantined with code `mapping`, and its card says what is
+    in it; without one that is an InputError.
 
     `upload_id` is the row that waits for it.
     Raises UnknownName when there is no such object, DataError `hostile_name` for a name that leads out.
@@ -165,7 +167,7 @@ class _Job:
         verdict = child.read(
             local, self.mapping, raw_sha256=sha256, out=work, logical_path=name, robot=self.robot, release=self.release
         )
-        if verdict.user_error:
+        if verdict.user_error and self.upload_id is None:
             raise InputError(verdict.detail, remedy=verdict.remedy)
         blobs = [path.read_bytes() for path in verdict.episodes]
         for digest, clip in verdict.media.items():

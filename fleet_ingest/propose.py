@@ -156,12 +156,13 @@ def _time_score(name: str, values: np.ndarray) -> float:
 def _yaml(
     path: Path, raw: RawLog, time: str | None, time_ns: np.ndarray, rate: float, guesses: list[Guess], doubts: list[str]
 ) -> str:
-    stem = re.sub(r"[^a-z0-9_]+", "_", path.stem.lower()).strip("_")[:40]
+    called = raw.metadata.get("robot_type") or path.stem
+    stem = re.sub(r"[^a-z0-9_]+", "_", called.lower()).strip("_")[:40]
     name = stem if re.match("[a-z]", stem) else f"robot_{stem}".rstrip("_") if re.search("[a-z]", stem) else "robot"
     lines = [
         f"# Drafted from {path.name}. Lines marked CHECK were guessed with doubt: read them before importing.",
         f"name: {name}  # CHECK: the name of this kind of robot",
-        f'files: "**/*{path.suffix}"',
+        f'files: "**/{"data/**/" if raw.format == "lerobot" else ""}*{path.suffix or ".parquet"}"',
         f"format: {raw.format}",
         f"robot: {name}-1  # CHECK: the serial name",
         f'# Several robots in one tree, a folder each: path: "{{unit}}/{{run}}{path.suffix}", robot: "{name}-{{unit}}"',

@@ -119,8 +119,9 @@ def _needs_mapping(what: str) -> InputError:
 
 
 def _own_log(raw: RawLog, name: str, raw_sha256: str, robot: str | None, release: bool) -> Reading:
+    if raw.format != "mcap":
+        raise _needs_mapping(f"'{name}' is {raw.format}")
     if not convert_robot_log.is_robot_log(raw):
-        _refuse_broken(raw, False)
         raise _needs_mapping(f"'{name}' is not a log of our own robots")
     episode = convert_robot_log.robot_log_to_episode(raw, raw_sha256, salvage=release)
     _check_names(episode)

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet_ingest.card import card_of
 from fleet_ingest.formats.rawlog import Limits, RawLog
-from fleet_ingest.formats.read import detect_format, read_log
+from fleet_ingest.formats.read import read_log
 from fleet_ingest.mapping import Mapping
 from fleet_ingest.raw_quality import raw_flags
 from fleet_ingest.reading import LOST, Reading, episodes_of, merged_flags, read_raw
@@ -54,7 +54,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             raw = read_log(path, request.get("format"), limits=limits)
             found = _stated((*raw.salvage, *raw_flags(raw)))
         else:
-            raw = _read(path, mapping, limits)
+            raw = read_raw(path, mapping, limits)
             reading = _episodes(raw, mapping, request)
             found = _stated(merged_flags(reading)) | _written(reading, raw, Path(request["out"]))
     except DataError as error:
@@ -85,14 +85,6 @@ def _peak_bytes() -> int:
     except OSError:
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _read(path: Path, mapping: Mapping | None, limits: Limits) -> RawLog:
-    if mapping is None and (format := detect_format(path, limits)) != "mcap":
-        raise InputError(
-            f"'{path.name}' is {format}: it needs a mapping", remedy="Draft one with 'sim2real import --propose FILE'."
-        )
-    return read_raw(path, mapping, limits)
 
 
 def _episodes(raw: RawLog, mapping: Mapping | None, request: dict[str, Any]) -> Reading:

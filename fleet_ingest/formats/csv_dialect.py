@@ -206,12 +206,12 @@ def _is_numeric(row: list[str], decimal: str) -> bool:
 
 def _unique(fields: list[str]) -> tuple[str, ...]:
     """Trimmed names; empty ones become column_N and repeated ones get _2, _3."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    copies: Counter[str] = Counter()
     for index, field in enumerate(fields):
-        name = field.strip().strip('"').strip() or f"column_{index + 1}"
-        candidate, copy = name, 1
+        name = candidate = field.strip().strip('"').strip() or f"column_{index + 1}"
         while candidate in names:
-            copy += 1
-            candidate = f"{name}_{copy}"
-        names.append(candidate)
+            copies[name] += 1
+            candidate = f"{name}_{copies[name] + 1}"
+        names[candidate] = None
     return tuple(names)

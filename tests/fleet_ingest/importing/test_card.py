@@ -1,6 +1,7 @@
 """The card of a file: counts beside the file's own, timing, decimated series, JSON that reads back."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from fleet_ingest.card import POINTS, FileCard, card_of, decimate
 from fleet_ingest.formats.read import read_log
 from fleet_ingest.mapping import Mapping
 from fleet_ingest.timing import topic_timing
-from fleet_ingest.validate import Sandbox, Verdict, validate_in_child
+from fleet_ingest.validate import Sandbox, Verdict
 from tests.fleet_ingest import log_files
 
 MAPPING = Mapping.model_validate(
@@ -21,9 +22,15 @@ MAPPING = Mapping.model_validate(
 )  # fmt: skip
 
 
-def test_a_file_without_a_mapping(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as child:
+        yield child
+
+
+def test_a_file_without_a_mapping(tmp_path: Path, sandbox: Sandbox) -> None:
     log_files.mcap_cdr(tmp_path / "x.mcap", 1000)
-    verdict = validate_in_child(tmp_path / "x.mcap")
+    verdict = sandbox.inspect(tmp_path / "x.mcap")
     assert verdict.card is not None
     card = FileCard.from_json(json.dumps(verdict.card))
     assert (card.state, card.format, card.integrity) == ("accepted", "mcap", "checksums")
@@ -38,10 +45,9 @@ def test_a_file_without_a_mapping(tmp_path: Path) -> None:
     assert len(verdict.card["flags"]) == 0
 
 
-def test_with_a_mapping_the_channels_are_plotted_in_si(tmp_path: Path) -> None:
+def test_with_a_mapping_the_channels_are_plotted_in_si(tmp_path: Path, sandbox: Sandbox) -> None:
     log_files.mcap_cdr(tmp_path / "x.mcap", 300)
-    with Sandbox() as sandbox:
-        verdict = sandbox.read(tmp_path / "x.mcap", MAPPING, raw_sha256="a" * 64, out=tmp_path, robot="arm-1")
+    verdict = sandbox.read(tmp_path / "x.mcap", MAPPING, raw_sha256="a" * 64, out=tmp_path, robot="arm-1")
     assert verdict.state == "accepted", verdict.detail
     card = FileCard.model_validate(verdict.card)
     assert [(s.name, s.unit, s.role) for s in card.series] == [
@@ -50,17 +56,15 @@ def test_with_a_mapping_the_channels_are_plotted_in_si(tmp_path: Path) -> None:
     assert (card.episodes, card.rate_hz) == (1, 100.0)
 
 
-def test_a_broken_file_says_what_was_kept(tmp_path: Path) -> None:
+def test_a_broken_file_says_what_was_kept(tmp_path: Path, sandbox: Sandbox) -> None:
     log_files.mcap_cdr(tmp_path / "x.mcap", 300)
     data = (tmp_path / "x.mcap").read_bytes()
     (tmp_path / "x.mcap").write_bytes(data[: len(data) // 2])
-    with Sandbox() as sandbox:
-        verdict = sandbox.read(tmp_path / "x.mcap", MAPPING, raw_sha256="a" * 64, out=tmp_path, robot="arm-1")
-        strict = Mapping.model_validate({**MAPPING.model_dump(), "salvage": False})
-        refused = sandbox.read(tmp_path / "x.mcap", strict, raw_sha256="a" * 64, out=tmp_path, robot="arm-1")
-        released = sandbox.read(
-            tmp_path / "x.mcap", strict, raw_sha256="a" * 64, out=tmp_path, robot="arm-1", release=True
-        )
+    strict = Mapping.model_validate({**MAPPING.model_dump(), "salvage": False})
+    fixed = {"raw_sha256": "a" * 64, "out": tmp_path, "robot": "arm-1"}
+    verdict = sandbox.read(tmp_path / "x.mcap", MAPPING, **fixed)
+    refused = sandbox.read(tmp_path / "x.mcap", strict, **fixed)
+    released = sandbox.read(tmp_path / "x.mcap", strict, **fixed, release=True)
     card = FileCard.model_validate(verdict.card)
     assert (card.state, card.code) == ("salvaged", "truncated")
     assert card.words == "The file is cut off: its end is missing."
@@ -102,7 +106,7 @@ def test_timing_of_a_topic() -> None:
     assert topic_timing(np.array([5])) == {"backwards": 0, "repeated": 0}
 
 
-def test_repeated_messages_are_flagged(tmp_path: Path) -> None:
+def test_repeated_messages_are_flagged(tmp_path: Path, sandbox: Sandbox) -> None:
     from mcap.writer import Writer
 
     with (tmp_path / "x.mcap").open("wb") as file:
@@ -113,6 +117,6 @@ def test_repeated_messages_are_flagged(tmp_path: Path) -> None:
             writer.add_message(channel, log_time=i, publish_time=i, data=json.dumps({"a": i}).encode())
         writer.add_message(channel, log_time=3, publish_time=3, data=b'{"a": 99}')
         writer.finish()
-    verdict = validate_in_child(tmp_path / "x.mcap")
+    verdict = sandbox.inspect(tmp_path / "x.mcap")
     assert {(f.code, f.count) for f in verdict.flags} == {("duplicate", 2), ("time_backwards", 1)}
     assert read_log(tmp_path / "x.mcap").topics[0].decoded == 9

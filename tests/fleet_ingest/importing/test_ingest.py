@@ -10,17 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fleet_ingest.card import FileCard
 from fleet_ingest.import_tree import find_logs, import_tree, summary
 from fleet_ingest.ingest import IngestResult, current, ingest_file, ingest_object
 from fleet_ingest.mapping import Mapping
+from fleet_ingest.propose import propose
 from fleet_ingest.robot.log import Recording, write_log
 from fleet_ingest.validate import Sandbox
 from storage.catalog.catalog import Catalog
 from storage.codecs.episodes import decode_episode
 from storage.contracts.channel import Channel, Kind, Role
 from storage.contracts.dataset import split_of
-from storage.contracts.errors import InputError, UnknownName
+from storage.contracts.errors import DataError, InputError, UnknownName
 from storage.contracts.robot import RobotSpec
+from tests.fleet_ingest import log_files
 
 MAPPING = Mapping.model_validate(
     {"name": "arm", "files": "**/*.parquet", "path": "{unit}/{run}.parquet", "robot": "arm-{unit}",
@@ -311,3 +314,52 @@ def test_files_that_need_a_mapping_or_do_not_exist(tree: Path, catalog: Catalog,
         ingest_file(tree / "absent", store=store, catalog=catalog, sandbox=sandbox)
     with pytest.raises(UnknownName):
         ingest_object("0" * 64, store=store, catalog=catalog, sandbox=sandbox)
+
+
+def test_every_result_has_its_card(tree: Path, catalog: Catalog, sandbox: Sandbox) -> None:
+    store, file = MemoryStore(), tree / "a" / "run0.parquet"
+    found = ingest_file(file, store=store, catalog=catalog, mapping=MAPPING, sandbox=sandbox)
+    assert found.card is not None
+    card = FileCard.model_validate(found.card)
+    assert (card.state, card.format, card.topics[0].decoded, card.topics[0].said) == ("accepted", "parquet", 200, 200)
+    assert [series.name for series in card.series] == ["q", "u"]
+    assert ingest_file(file, store=store, catalog=catalog, mapping=MAPPING, sandbox=sandbox).card is None
+
+
+def test_an_upload_without_a_mapping_waits_with_a_card(tree: Path, catalog: Catalog, sandbox: Sandbox) -> None:
+    store = MemoryStore()
+    key = store.put_file(tree / "a" / "run0.parquet")
+    catalog.robots.register("arm-a", MAPPING.spec_at(100.0))
+    row = catalog.uploads.begin("arm-a", key, 100, "parquet", "k")
+    found = ingest_object(
+        key, store=store, catalog=catalog, name="run0.parquet", robot="arm-a", upload_id=row.id, sandbox=sandbox
+    )
+    assert (found.state, found.code) == ("quarantined", "mapping")
+    assert found.card is not None
+    card = FileCard.model_validate(found.card)
+    assert card.topics[0].fields == ("t", "q", "u")
+    assert card.releasable
+    again = ingest_object(
+        key, store=store, catalog=catalog, name="a/run0.parquet", robot="arm-a", upload_id=row.id, sandbox=sandbox,
+        mapping=MAPPING,
+    )  # fmt: skip
+    assert again.state == "accepted"
+
+
+def test_clips_are_stored_beside_their_episodes(tmp_path: Path, catalog: Catalog, sandbox: Sandbox) -> None:
+    store, file = MemoryStore(), log_files.lerobot(tmp_path / "set", 30)
+    mapping = propose(file).mapping
+    (found,) = import_tree([tmp_path / "set"], mapping, store=store, catalog=catalog, sandbox=sandbox)[:1]
+    assert found.state == "accepted", found.detail
+    (episode,) = (decode_episode(store.objects[key]) for key in found.episodes)
+    (clip,) = episode.media
+    video = next((tmp_path / "set" / "videos").rglob("episode_000000.mp4"))
+    assert store.objects[clip.sha256] == video.read_bytes()
+    assert (clip.start_ns, clip.end_ns, clip.media_type) == (0, 1_000_000_000, "video/mp4")
+
+
+def test_a_hostile_name_is_refused(catalog: Catalog, sandbox: Sandbox) -> None:
+    store = MemoryStore()
+    key = store.put_bytes(b"t,q\n0,1\n")
+    with pytest.raises(DataError, match="climbs out"):
+        ingest_object(key, store=store, catalog=catalog, name="../x.csv", mapping=MAPPING, sandbox=sandbox)
