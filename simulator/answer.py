@@ -39,9 +39,9 @@ class Distribution(Contract):
 
 
 class Effect(Contract):
-    """Change against what it is compared with, paired by world (same hypothesis, same noise) and averaged over
-    noise in each; `low` to `high` holds 90 % of the worlds. `positive` and `negative` are the shares of worlds in which it is above or below
-    zero."""
+    """Change against what it is compared with, paired by world (same hypothesis, same noise) and averaged over noise in
+    each; `low` to `high` holds 90 % of the worlds. `positive` and `negative` are the shares of worlds in which it is
+    above or below zero."""
 
     mean: float
     low: float

@@ -81,7 +81,7 @@ def _row(left: Any, right: Any, answer: Answer, quantity: str, cases: Sequence[C
     bars = np.array([[c.effect.mean - c.effect.low, c.effect.high - c.effect.mean] for c in order]).T
     right.errorbar(at, mean, yerr=np.maximum(bars, 0.0), fmt="o", color=NEW, capsize=4, linewidth=1.4)
     right.axhline(0, color=FLOOR, linestyle="--", linewidth=1)
-    against = f"{quantity} {order[0].against}" if order[0].against else "as it is"
+    against = f"{quantity} {order[0].against}" if order[0].against else "the robot as it is"
     right.set(ylabel=f"change{unit}\nmean and 90 % of worlds", xlabel=quantity, title=f"against {against}")
     for axes in (left, right):
         axes.margins(x=0.08, y=0.15)

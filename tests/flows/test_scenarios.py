@@ -1,0 +1,125 @@
+"""Scenarios as files, as commands and as artefacts; a logged failure becomes a test that can fail."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+from flows.scenarios import Failure, from_failure, read_scenario, store_scenario, stored_scenarios, write_scenario
+from flows.sources import Sources
+from storage.catalog.catalog import Catalog
+from storage.codecs.episodes import decode_episode
+from storage.contracts.canonical import sha256_hex
+from storage.contracts.errors import ContractError, InputError
+from storage.contracts.scenario import Scenario
+
+
+def scenario(*arguments: object) -> tuple[int, Any]:
+    made = CliRunner().invoke(app, ["scenario", *map(str, arguments), "--json"])
+    if made.exception is not None and not isinstance(made.exception, SystemExit):
+        raise made.exception
+    return made.exit_code, json.loads(made.stdout.splitlines()[-1])
+
+
+def test_a_logged_failure_becomes_a_test_that_fails_and_one_that_passes(bundle: Any, tmp_path: Path) -> None:
+    log, file, junit = bundle.logs[1], tmp_path / "fast.yaml", tmp_path / "junit.xml"
+    speed = float(np.quantile(np.abs(decode_episode(log.read_bytes()).column("link1.rate")), 0.3))
+    code, made = scenario(
+        "new", "--from-episode", log, "--name", "too-fast", "--never", f"abs(link1.rate) > {speed:.3f}",
+        "--after", 0.2, "-o", file, "--no-store",
+    )  # fmt: skip
+    assert (code, made["name"]) == (0, "too-fast")
+    code, harsh = scenario("run", file, "--episode", log, "--simulator", bundle.folder, "--junit", junit)
+    assert (code, harsh["passed"]) == (7, False)
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    text = file.read_text().replace(f"> {speed:.3f}", "> 1000")
+    file.write_text(text)
+    code, calm = scenario("run", file, "--episode", log, "--simulator", bundle.folder, "--junit", junit)
+    assert (code, calm["passed"]) == (0, True)
+    assert ElementTree.parse(junit).getroot().get("failures") == "0"
+    _, again = scenario("run", file, "--episode", log, "--simulator", bundle.folder)
+    assert again["results"][0]["digest"] == calm["results"][0]["digest"]
+    assert harsh["results"][0]["trajectories"] == calm["results"][0]["trajectories"]
+
+
+def test_the_window_lies_around_the_failure(bundle: Any) -> None:
+    episode = decode_episode(bundle.logs[1].read_bytes())
+    made = from_failure("x", "a" * 64, episode, Failure("link1.rate > 0", at_s=2.0, before_s=0.5, after_s=0.3))
+    assert made.past is not None
+    assert made.past.state[-1] == pytest.approx(tuple(episode.state[75]))  # 1.5 s at 50 Hz
+    assert len(made.past.state) == 31  # 0.6 s before it
+    assert np.array(made.commands) == pytest.approx(episode.command[75:115])
+    assert made.duration_s == pytest.approx(0.8)
+    rate = episode.column("link1.rate")
+    first = from_failure("x", "a" * 64, episode, Failure("link1.rate > 0.1", before_s=0.02))
+    row = int(np.argmax(rate[1:] > 0.1)) + 1
+    assert made.checks[0].when == "never"
+    assert first.past is not None
+    assert first.past.state[-1] == pytest.approx(tuple(episode.state[row - 1]))
+    with pytest.raises(InputError, match="never holds"):
+        from_failure("x", "a" * 64, episode, Failure("link1.rate > 1e6"))
+    with pytest.raises(InputError, match="not within"):
+        from_failure("x", "a" * 64, episode, Failure("link1.rate > 0", at_s=60.0))
+
+
+def test_a_file_reads_back_as_it_was_written(bundle: Any, tmp_path: Path) -> None:
+    episode = decode_episode(bundle.logs[1].read_bytes())
+    made = from_failure("x", "a" * 64, episode, Failure("link1.rate > 0", at_s=2.0))
+    write_scenario(made, tmp_path / "x.yaml")
+    with Sources() as sources:
+        assert read_scenario(tmp_path / "x.yaml", sources).digest == made.digest
+        short = tmp_path / "short.yaml"
+        short.write_text(
+            f"name: still\nprompt: {{robot: {bundle.spec}}}\nduration_s: 0.2\n"
+            "checks: [{expression: abs(link1.rate) < 1e3}]\n"
+        )
+        assert read_scenario(short, sources).prompt.robot.name == "standin.pendulum"
+        short.write_text(short.read_text().replace("link1.rate", "link1.rat"))
+        with pytest.raises(ContractError, match=r"short.yaml.*Did you mean 'link1.rate'"):
+            read_scenario(short, sources)
+        short.write_text("name: [unclosed")
+        with pytest.raises(ContractError, match="neither YAML nor JSON"):
+            read_scenario(short, sources)
+
+
+class Objects:
+    """An object store in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def put_bytes(self, data: bytes) -> str:
+        self.held[sha256_hex(data)] = data
+        return sha256_hex(data)
+
+    def get_bytes(self, digest: str) -> bytes:
+        return self.held[digest]
+
+
+def test_scenarios_are_kept_with_the_log_that_they_came_from(bundle: Any, sqlite_url: str) -> None:
+    data = bundle.logs[1].read_bytes()
+    episode, digest = decode_episode(data), sha256_hex(data)
+    made = from_failure("too-fast", digest, episode, Failure("link1.rate > 0", at_s=2.0))
+    with Catalog.open(sqlite_url) as catalog:
+        engine: Any = SimpleNamespace(catalog=catalog, store=Objects())
+        catalog.robots.register(episode.robot, episode.spec)
+        catalog.episodes.add(engine.store.put_bytes(data), episode)
+        assert store_scenario(engine, made, digest) == store_scenario(engine, made, digest) == made.digest
+        assert stored_scenarios(engine, "standin.pendulum") == [made]
+        lineage = catalog.artefacts.lineage(made.digest)
+        assert [(node.kind, node.digest) for node in lineage.ancestors] == [("episode", digest)]
+        assert [row.episode for row in catalog.scenarios.list()] == [digest]
+        with Sources(engine) as sources:
+            assert sources.episode(digest[:10])[0] == digest
+            assert sources.episode("latest", episode.robot)[1].robot == episode.robot
+            assert sources.spec(episode.robot) == episode.spec
+        catalog.scenarios.retire(made.digest)
+        assert stored_scenarios(engine) == []
+    assert isinstance(made, Scenario)
