@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import Field
 
-from fleet_ingest.robot.protocol import FILE_NAME, SERIAL, SESSION, SHA256_HEX, Problem, UploadState
+from fleet_ingest.robot.protocol import FILE_NAME, SERIAL, SESSION, SHA256_HEX, Problem, UploadState, Whole
 from storage.contracts.base import Contract
 from storage.contracts.robot import RobotSpec
 
 Serial = Annotated[str, Path(pattern=SERIAL, description="Serial number of the robot.")]
-Identifier = Annotated[int, Path(ge=1, lt=2**63)]
+Identifier = Annotated[int, Path(ge=1, lt=2**53)]
 Digest = Annotated[str, Path(pattern=SHA256_HEX)]
 OPERATOR = r"^[a-z0-9][a-z0-9_.@-]{0,63}$"
 OperatorName = Annotated[str, Path(pattern=OPERATOR)]
@@ -89,7 +89,7 @@ class OperatorChange(Contract):
 
     role: Role | None = None
     state: Literal["active", "disabled"] | None = None
-    new_secret: bool = False
+    new_secret: bool = Field(default=False, strict=True)
 
 
 class OperatorSecret(Contract):
@@ -102,12 +102,12 @@ class OperatorSecret(Contract):
 class QuotaAnswer(Contract):
     """Limits and what counts against them, of the last 24 hours."""
 
-    bytes_per_day: int = Field(ge=0, lt=2**62)
-    files_per_day: int = Field(ge=0, lt=2**62)
-    open_uploads: int = Field(ge=0, lt=2**62)
-    bytes_used: int = 0
-    files_used: int = 0
-    open_used: int = 0
+    bytes_per_day: Whole = Field(ge=0, lt=2**53)
+    files_per_day: Whole = Field(ge=0, lt=2**53)
+    open_uploads: Whole = Field(ge=0, lt=2**53)
+    bytes_used: Whole = Field(default=0)
+    files_used: Whole = Field(default=0)
+    open_used: Whole = Field(default=0)
 
 
 class AuditLine(Contract):
@@ -158,7 +158,7 @@ class Photo(Contract):
     sha256: str = Field(pattern=SHA256_HEX)
     name: str = Field(pattern=FILE_NAME)
     media_type: Literal["image/jpeg", "image/png", "image/webp"]
-    size: int = Field(ge=1, le=PHOTO_BYTES)
+    size: Whole = Field(ge=1, le=PHOTO_BYTES)
 
 
 class PhotoSlot(Contract):

@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from fleet_ingest.robot.protocol import Problem
 from storage.contracts.errors import (
@@ -97,7 +98,19 @@ def _of_the_framework(request: Request, error: Exception) -> Response:
     made = answer(status, Problem(code=f"http_{status}", message=f"{request.method} {request.url.path}: {detail}"))
     if isinstance(error, HTTPException) and error.headers:
         made.headers.update(error.headers)
+    if status == 405:
+        made.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return made
+
+
+def _methods(request: Request) -> set[str]:
+    """What may be asked of this path; the framework's own answer names one endpoint's methods only."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match != Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return found
 
 
 def _of_nobody(request: Request, error: Exception) -> Response:

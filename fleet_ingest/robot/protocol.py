@@ -6,9 +6,9 @@ digest and asks the store which parts it has, so that a sender needs no journal;
 it believes anything. A robot proves who it is by signing a nonce of the server with its own key (`token_message`).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from storage.contracts.base import Contract
 
@@ -29,6 +29,16 @@ FILE_NAME = rf"^[^.{_ODD}][^{_ODD}]{{0,199}}$"
 
 SESSION = r"^[A-Za-z0-9][A-Za-z0-9 _.:-]{0,79}$"
 VERDICTS = ("accepted", "salvaged", "quarantined")
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("a number is wanted")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+"""An integer as JSON Schema has it: 2.0 is one, true and "2" are none."""
 
 
 def token_message(serial: str, nonce: str) -> bytes:
@@ -80,10 +90,10 @@ class BeginUpload(Contract):
 
     robot: str = Field(pattern=SERIAL)
     sha256: str = Field(pattern=SHA256_HEX)
-    size: int = Field(ge=1, le=MAX_BYTES)
+    size: Whole = Field(ge=1, le=MAX_BYTES)
     format: str = Field(pattern=r"^[a-z0-9_]{1,16}$")
     idempotency_key: str = Field(min_length=8, max_length=200, pattern=r"^[\x21-\x7e]+$")
-    assignment: int | None = Field(default=None, ge=1, lt=2**63)
+    assignment: Annotated[Whole, Field(ge=1, lt=2**53)] | None = None
     """Identifier of the assignment that the file belongs to."""
     mapping_sha256: str | None = Field(default=None, pattern=SHA256_HEX)
     name: str | None = Field(default=None, pattern=FILE_NAME)
@@ -130,8 +140,8 @@ class UploadState(Contract):
 
 
 class PartWanted(Contract):
-    number: int = Field(ge=1, le=10_000)
-    size: int = Field(ge=1, le=PART_BYTES)
+    number: Whole = Field(ge=1, le=10_000)
+    size: Whole = Field(ge=1, le=PART_BYTES)
     sha256: str = Field(pattern=SHA256_BASE64)
 
 
@@ -151,7 +161,7 @@ class Slots(Contract):
 class CompleteUpload(Contract):
     """Body of POST /uploads/{id}/complete: how long the answer may wait for the receipt."""
 
-    wait_s: float = Field(default=20.0, ge=0, le=60)
+    wait_s: float = Field(default=20.0, ge=0, le=60, strict=True)
 
 
 class CompleteAssignment(Contract):

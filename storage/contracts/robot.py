@@ -53,10 +53,17 @@ class RobotSpec(Contract):
         """Entities that only channels name get a row without features."""
         if not isinstance(data, dict):
             return data
-        rows = [Entity.model_validate(e) for e in data.get("entities", ())]
+        entities, channels = data.get("entities", ()), data.get("channels", ())
+        if not isinstance(entities, list | tuple) or not isinstance(channels, list | tuple):
+            return data  # the fields' own checks say what is wrong
+        rows = [Entity.model_validate(e) for e in entities]
         known = {row.name for row in rows}
-        for channel in data.get("channels", ()):
+        for channel in channels:
+            if not isinstance(channel, Channel | dict):
+                return data
             name = channel.entity if isinstance(channel, Channel) else channel.get("entity", "robot")
+            if not isinstance(name, str):
+                return data
             if name not in known:
                 rows.append(Entity(name=name))
                 known.add(name)

@@ -137,7 +137,7 @@ def audit_routes(catalog: Catalog, gate: Gate) -> APIRouter:
         who: Annotated[str | None, Query(pattern=_PLAIN)] = None,
         action: Annotated[str | None, Query(pattern=_PLAIN)] = None,
         subject: Annotated[str | None, Query(pattern=_PLAIN)] = None,
-        before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+        before: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 100,
     ) -> AuditPage:
         """Who did what, newest first."""

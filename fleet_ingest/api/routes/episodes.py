@@ -16,7 +16,7 @@ _PLAIN = r"^[^\x00-\x1f\x7f]{1,120}$"
 _TAG = r"^[^\x00-\x1f\x7f:]{1,120}:[^\x00-\x1f\x7f]{1,200}$"
 _CURSOR = r"^-?[0-9]{1,18}_[0-9a-f]{64}$"
 Text = Annotated[str | None, Query(pattern=_PLAIN)]
-Time = Annotated[int | None, Query(gt=-(2**63), lt=2**63, description="Nanoseconds UTC, by the robot's clock.")]
+Time = Annotated[int | None, Query(gt=-(2**62), lt=2**62, description="Nanoseconds UTC, by the robot's clock.")]
 Share = Annotated[float | None, Query(ge=0, le=1)]
 
 

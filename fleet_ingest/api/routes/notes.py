@@ -5,6 +5,7 @@ from fastapi.routing import APIRouter
 from fleet_ingest.api.answers import Digest, Identifier, NewNote, NoteAnswer, Photo, PhotoSlot, PhotoUrl
 from fleet_ingest.api.gate import Caller, Gate
 from fleet_ingest.api.notes import Notes
+from storage.contracts.errors import ConflictError
 
 
 def note_routes(notes: Notes, gate: Gate) -> APIRouter:
@@ -23,10 +24,12 @@ def note_routes(notes: Notes, gate: Gate) -> APIRouter:
         gate.robot(actor, note.robot)
         return notes.slot(note, body)
 
-    @router.post("/{identifier}/photos/complete")
-    def keep(identifier: Identifier, body: Photo, actor: Caller) -> NoteAnswer:
+    @router.post("/{identifier}/photos/{sha256}/complete")
+    def keep(identifier: Identifier, sha256: Digest, body: Photo, actor: Caller) -> NoteAnswer:
         """Verifies the bytes of a photo that was sent, and keeps it with the note."""
         note = notes.row(identifier)
+        if body.sha256 != sha256:
+            raise ConflictError(f"the path names photo {sha256[:12]}, the body {body.sha256[:12]}")
         gate.robot(actor, note.robot)
         return notes.keep(note, body)
 

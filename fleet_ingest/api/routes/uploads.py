@@ -93,7 +93,7 @@ def history_routes(catalog: Catalog, uploads: Uploads, notes: Notes, gate: Gate)
         session: Annotated[str | None, Query(pattern=SESSION)] = None,
         sha256: Annotated[str | None, Query(pattern=SHA256_HEX)] = None,
         name: Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")] = None,
-        before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+        before: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> UploadPage:
         """What was sent, newest first. Robots see their own; `name` finds names that hold it."""

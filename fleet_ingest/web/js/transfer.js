@@ -198,7 +198,7 @@ export async function sendPhoto(note, file) {
     const answer = await fetch(slot.url, { method: "PUT", headers, body: file });
     if (!answer.ok) throw new Problem(answer.status, { message: `The object store refused the photo (${answer.status}).` });
   }
-  return call("POST", `/notes/${note}/photos/complete`, photo);
+  return call("POST", `/notes/${note}/photos/${sha256}/complete`, photo);
 }
 
 /** Runs waiting transfers, a few at a time. */

@@ -79,9 +79,9 @@ def test_photos_are_verified_and_belong_to_their_note(service: Service) -> None:
     photo = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "name": "a.png", "media_type": "image/png"}
     problem(service.post(f"/notes/{note}/photos", photo, B), 403, "forbidden")
     slot = service.post(f"/notes/{note}/photos", photo).json()
-    problem(service.post(f"/notes/{note}/photos/complete", photo), 409, "photo_missing")
+    problem(service.post(f"/notes/{note}/photos/{photo['sha256']}/complete", photo), 409, "photo_missing")
     assert httpx.put(slot["url"], content=data, headers=slot["headers"], trust_env=False).status_code == 200
-    kept = service.post(f"/notes/{note}/photos/complete", photo).json()
+    kept = service.post(f"/notes/{note}/photos/{photo['sha256']}/complete", photo).json()
     assert [p["name"] for p in kept["photos"]] == ["a.png"]
     url = service.http.get(f"/notes/{note}/photos/{photo['sha256']}", headers=service.headers(A)).json()["url"]
     assert httpx.get(url, trust_env=False).content == data
@@ -89,7 +89,7 @@ def test_photos_are_verified_and_belong_to_their_note(service: Service) -> None:
     script = photo | {"sha256": hashlib.sha256(text).hexdigest(), "size": len(text)}
     slot = service.post(f"/notes/{note}/photos", script).json()
     httpx.put(slot["url"], content=text, headers=slot["headers"], trust_env=False)
-    problem(service.post(f"/notes/{note}/photos/complete", script), 422, "no_photo")
+    problem(service.post(f"/notes/{note}/photos/{script['sha256']}/complete", script), 422, "no_photo")
     receipt = service.upload(log_of(A), notes="loose cable", session="monday")
     known = service.catalog.notes.of_episodes(receipt["episodes"])
     assert [(n.id, n.photos[0].sha256) for n in known[receipt["episodes"][0]]] == [(note, photo["sha256"])]
