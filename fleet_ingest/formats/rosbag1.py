@@ -72,6 +72,7 @@ class _Reading:
         self._summaries: dict[int, int] = {}
         self._places: dict[int, dict[int, int]] = {}
         self._indexed = False
+        self._chunk_at = 0
         self._chunks = 0
         self._expected: tuple[int, int] | None = None
 
@@ -191,7 +192,7 @@ class _Reading:
         self._expanded += size
         if self._expanded > self.limits.expanded_bytes:
             raise too_large(f"unpacked bytes of '{self.name}'", self._expanded, self.limits.expanded_bytes)
-        self._places = {}
+        self._places, self._chunk_at = {}, self.position
         at = 0
         while at < size:
             first = at
@@ -263,9 +264,11 @@ class _Reading:
         key, count = self._number(header, "conn", 4), self._number(header, "count", 4)
         held = self._places.get(key, {})
         if len(data) != 12 * count or count != len(held):
+            self.position = self._chunk_at
             raise self._broken(f"connection {key} has {len(held)} messages in a chunk, the index says {count}")
         listed = np.frombuffer(data, dtype=np.dtype([("time", "<u8"), ("at", "<u4")]))
         if held != dict(zip(listed["at"].tolist(), listed["time"].tolist(), strict=True)):
+            self.position = self._chunk_at  # either of them may be what has changed
             raise self._broken("the index of a chunk lists other times or places than its messages have")
 
     def _summary(self, header: dict[str, bytes], data: bytes) -> None:

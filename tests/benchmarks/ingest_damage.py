@@ -38,6 +38,7 @@ class Outcome:
     salvage_n: int = 0
     salvage_whole: int = 0
     wrong_prefix: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
 
 
 def truncations(data: bytes, count: int, rng: np.random.Generator) -> list[tuple[str, int, bytes]]:
@@ -98,6 +99,8 @@ def _judge(
             outcome.salvage_n += 1
             kept = _kept(verdict)
             outcome.salvage_whole += kept >= complete
+            if verdict.state == "salvaged" and at > ends[complete - 1] and not _begins_like(read_log(path), contents):
+                outcome.altered.append(f"{name}: other values than the whole file has before its damage")
             if kept < complete:
                 outcome.wrong_prefix.append(f"{name}: {kept} of {complete} ({verdict.code}: {verdict.detail[:100]})")
 
@@ -105,6 +108,19 @@ def _judge(
 def _kept(verdict: Verdict) -> int:
     """Messages or rows that came out."""
     return sum(topic["decoded"] for topic in (verdict.card or {}).get("topics", ()))
+
+
+def _begins_like(found: RawLog, whole: RawLog) -> bool:
+    """Are the first rows of every series those of the whole file, the last tenth (where damage may lie) left out."""
+    for name, series in found.series.items():
+        other = whole.series.get(name)
+        rows = int(len(series.values) * 0.9)
+        if other is None or other.values.shape[1:] != series.values.shape[1:]:
+            return False
+        floats = other.values.dtype.kind == "f" and series.values.dtype.kind == "f"
+        if not np.array_equal(series.values[:rows], other.values[:rows], equal_nan=floats):
+            return False
+    return True
 
 
 def _same(found: RawLog, whole: RawLog) -> bool:

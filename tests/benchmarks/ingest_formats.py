@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ CONFORMANCE = DATA / "mcap_conformance"
 SEED = 20_261_122
 CHECKED = ("mcap (CDR)", "mcap (JSON)", "mcap (protobuf)", "hdf5")
 """Formats whose files carry checksums over all their bytes, as written here. Parquet's cover values only."""
+VARIANTS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "mcap (chunk checksums only)": ("x.mcap", partial(log_files.mcap_cdr, checked=False)),
+    "hdf5 (no checksums)": ("x.hdf5", partial(log_files.hdf5, checked=False)),
+    "parquet (no page checksums)": ("x.parquet", partial(log_files.parquet, checked=False)),
+}
+"""The same contents as writers leave them when nobody asks for checksums."""
 REFUSED = {"empty-file.bag": "empty", "no-messages.bag": "empty", "gps_odom.csv": "header_mismatch"}
 """Real files that hold nothing, or whose header and rows contradict each other: a reason is the right answer."""
 
@@ -86,6 +93,10 @@ def broken_files(figures: dict[str, Figure], notes: list[str], cuts: int, bits: 
     total: dict[str, int] = dict.fromkeys(("n", "digest", "killed", "hung", "checked", "checked_right"), 0)
     with tempfile.TemporaryDirectory() as folder, Sandbox(Limits(wall_s=30)) as sandbox:
         targets = {name: _made(Path(folder) / f"{i}", name) for i, name in enumerate(log_files.SINGLE)}
+        for name, (file, write) in VARIANTS.items():
+            targets[name] = Path(folder) / name.replace(" ", "-") / file
+            targets[name].parent.mkdir()
+            write(targets[name])
         targets["lerobot v2.1"] = log_files.lerobot(Path(folder) / "v2", version="v2.1")
         targets["lerobot v3.0"] = log_files.lerobot(Path(folder) / "v3", version="v3.0")
         for name, path in targets.items():
@@ -123,7 +134,16 @@ def _report(figures: dict[str, Figure], notes: list[str], name: str, kind: str, 
     if found.salvage_n:
         share = found.salvage_whole / found.salvage_n
         figures[f"{name}: {words} with all complete records before them kept"] = Figure(share, "share", found.salvage_n)
-    for what, listed in (("unnoticed", found.silent), ("killed", found.killed), ("lost", found.wrong_prefix)):
+    if found.salvage_n:
+        figures[f"{name}: {words} salvaged with other values than the file had"] = Figure(
+            len(found.altered), "files", found.salvage_n
+        )
+    for what, listed in (
+        ("unnoticed", found.silent),
+        ("killed", found.killed),
+        ("lost", found.wrong_prefix),
+        ("altered", found.altered),
+    ):
         notes += [f"{name}: {words}: {what}: {text}" for text in listed[:3]]
 
 
