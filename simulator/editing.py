@@ -6,15 +6,20 @@ entity that has it, or `<entity>:payload.mass` for one alone. This module knows 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from simulator.structure import Shape
+from storage.contracts.base import Contract, explain
 from storage.contracts.channel import Channel
-from storage.contracts.errors import InputError, UnknownName
+from storage.contracts.errors import ContractError, InputError, UnknownName
 from storage.contracts.robot import Entity, RobotSpec
 
 FIELDS = {"length": "length_m", "mass": "mass_kg", "gear": "gear", "damping": "damping", "friction": "friction"}
 _EDIT = re.compile(r"^\s*([x*+-]?)\s*([0-9.eE+-]+)\s*$")
 _NAME_LENGTH = 80
+C = TypeVar("C", bound=Contract)
 
 
 def edited(spec: RobotSpec, edits: Mapping[str, str], shape: Shape, known: Iterable[RobotSpec] = ()) -> RobotSpec:
@@ -33,8 +38,8 @@ def edited(spec: RobotSpec, edits: Mapping[str, str], shape: Shape, known: Itera
             old = entity.features.get(key) if named else getattr(entity, key)
             new = _apply(name, old, change)
             update = {"features": {**entity.features, key: new}} if named else {key: new}
-            rows[i] = Entity.model_validate({**entity.model_dump(), **update})
-    return spec.model_copy(update={"entities": tuple(rows)})
+            rows[i] = _changed(entity, update)
+    return _changed(spec, {"entities": tuple(rows)})
 
 
 def quantities(spec: RobotSpec, shape: Shape) -> dict[str, float | None]:
@@ -64,10 +69,10 @@ def added(spec: RobotSpec, entity: Entity, channels: Sequence[Channel] = ()) -> 
         "channels": (*spec.channels, *channels),
         "safe_command": None,
     }
-    made = spec.model_copy(update=update)
+    made = _changed(spec, update)
     if spec.safe_command is None:
         return made
-    return made.model_copy(update={"safe_command": (*spec.safe_command, *made.safe[len(spec.safe_command) :].tolist())})
+    return _changed(made, {"safe_command": (*spec.safe_command, *made.safe[len(spec.safe_command) :].tolist())})
 
 
 def removed(spec: RobotSpec, name: str) -> RobotSpec:
@@ -91,7 +96,7 @@ def removed(spec: RobotSpec, name: str) -> RobotSpec:
             for value in spec.safe_command[layout[channel.name]]
         )
     rows = tuple(row for row in spec.entities if row.name != name)
-    return spec.model_copy(update={"entities": rows, "channels": channels, "safe_command": safe})
+    return _changed(spec, {"entities": rows, "channels": channels, "safe_command": safe})
 
 
 def composed(first: RobotSpec, second: RobotSpec, names: tuple[str, str]) -> RobotSpec:
@@ -118,6 +123,14 @@ def composed(first: RobotSpec, second: RobotSpec, names: tuple[str, str]) -> Rob
         safe_command=safe,
         source_text="\n\n".join(text for text in (first.source_text, second.source_text) if text),
     )
+
+
+def _changed(value: C, update: Mapping[str, object]) -> C:
+    """Raises ContractError that names what the changed value breaks."""
+    try:
+        return value.model_copy(update=update)
+    except ValidationError as error:
+        raise ContractError(f"the edit cannot be made: {explain(error)}") from error
 
 
 def _prefixed(spec: RobotSpec, prefix: str) -> RobotSpec:

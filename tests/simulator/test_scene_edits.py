@@ -11,10 +11,10 @@ from simulator.prompt import Prompt
 from simulator.scene import Scene, latent_rows
 from simulator.simulator import Simulator
 from simulator.situation import Situation, run
-from simulator.structure import Shape
+from simulator.structure import Shape, Structure
 from storage.contracts.channel import Channel, Kind, Role
 from storage.contracts.episode import Episode
-from storage.contracts.errors import InputError, UnknownName
+from storage.contracts.errors import ContractError, InputError, UnknownName
 from storage.contracts.robot import Entity, RobotSpec
 
 LAMP = Entity(name="lamp", type="appliance", mass_kg=0.2)
@@ -75,6 +75,10 @@ def test_what_does_not_fit_is_refused_with_what_would(scene: Scene) -> None:
         scene.add(LAMP, (Channel(name="x", kind=Kind.SCALAR, entity="mass"),))
     with pytest.raises(UnknownName, match=r"Did you mean 'mass.friction'"):
         scene.edit({"mass.fricton": "x2"})
+    with pytest.raises(ContractError, match=r"cannot be made.*mass_kg"):
+        scene.edit({"mass.mass": "1"}).edit({"mass.mass": "-2"})
+    with pytest.raises(ContractError, match="no channel has role 'state'"):
+        scene.remove("mass")
     with pytest.raises(InputError, match="not a number"):
         scene.edit({"mass.mass": "1.2.3"})
 
@@ -146,3 +150,38 @@ def test_only_scenes_of_one_simulator_and_one_rate_share_a_world(scene: Scene, t
         scene.compose(trained.ground(Prompt(slow)))
     with pytest.raises(InputError, match="two names"):
         scene.compose(scene, ("a", "a"))
+
+
+def test_with_a_latent_per_entity_each_keeps_its_own(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One entity has one latent in either layout, so this scene can be read as one of a model with one per entity."""
+    monkeypatch.setattr(latent, "PER_ENTITY", True)
+    width = scene.model.config.scene
+    lit = scene.add(LAMP)
+    assert lit.mean.shape == (2, 2 * width)
+    assert torch.equal(lit.mean[:, :width], scene.mean)
+    assert torch.equal(lit.deviation[:, width:], torch.ones(2, width))
+    assert torch.equal(lit.remove("lamp").mean, scene.mean)
+    shown = scene.add(LAMP, LAMP_CHANNELS)
+    assert torch.equal(shown.remove("mass").mean, torch.zeros(2, width))
+    pair = scene.compose(lit, ("a", "b"))
+    assert torch.equal(pair.mean, torch.cat([scene.mean, lit.mean], dim=1))
+    assert pair.parts == (1, 2)
+    assert pair.remove("b.lamp").parts == (1, 1)
+
+
+def test_hypotheses_about_an_entity_do_not_depend_on_how_many_there_are(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latent, "PER_ENTITY", True)
+    alone, pair = scene.sample(6, 3).z, scene.compose(scene).sample(6, 3).z
+    assert torch.equal(pair[:, : alone.shape[1]], alone)
+    assert not torch.equal(pair[:, alone.shape[1] :], alone)
+
+
+def test_the_mean_over_others_stays_within_a_robot() -> None:
+    channel = Channel(name="a.x", kind=Kind.SCALAR, entity="a")
+    rows = tuple(Entity(name=name) for name in "abc")
+    spec = RobotSpec(name="three", control_rate_hz=50, channels=(channel,), entities=rows)
+    structure = Structure(spec, Shape.of([spec], history_s=0.2, delay_s=0.06))
+    assert latent.separated(structure, (2, 1))[:3].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert latent.separated(structure, (3,)).tolist() == structure.adjacency.tolist()
