@@ -66,6 +66,8 @@ def _run(
         scenarios = [read_scenario(path, sources) for path in files]
         if everything:
             scenarios += stored_scenarios(sources.engine, robot)
+        if not scenarios:
+            raise InputError("no scenario is in force", remedy="Make one: sim2real scenario new --from-episode LOG ...")
         results, loaded = [], {}
         with reporting(f"run {len(scenarios)} scenarios") as progress:
             for i, scenario in enumerate(scenarios):

@@ -1,6 +1,6 @@
 """Plots of what a simulator is worth on one robot: reliability, PIT, error by horizon, single worlds, the posterior."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -97,6 +97,22 @@ def posterior_width(names: Sequence[str], widths: Sequence[np.ndarray]) -> Canva
         axes.axhline(1, color="black", linestyle="--", linewidth=0.8)
         axes.set(xlabel="dimension of the scene latent", ylabel="deviation", xticks=at)
         axes.legend(fontsize=8, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def beliefs(posterior: Mapping[str, np.ndarray], truth: Mapping[str, float]) -> Canvas:
+    """What worlds take each promptable quantity to be, [N] each, and what it is where that is known."""
+    with mpl.rc_context(STYLE):
+        figure, panels = _grid(len(posterior), 3, 2.0)
+        for axes, (name, values) in zip(panels, posterior.items(), strict=False):
+            axes.hist(values, bins=24, density=True, color=SIM, alpha=0.6, label="worlds")
+            for bound in np.quantile(values, [0.05, 0.95]):
+                axes.axvline(bound, color=SIM, linestyle=":", linewidth=1)
+            if name in truth:
+                axes.axvline(truth[name], color="black", linewidth=1.4, label="truth")
+            axes.set(xlabel=name, yticks=[])
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=8)
     return figure
 
 

@@ -1,7 +1,7 @@
 """What a simulator believes of one robot and how well it does: plots in a folder, one page that holds them all."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,16 @@ _LONGER_S = 8.0
 @dataclass(frozen=True, eq=False)
 class Shown:
     """`scene` is grounded in `prompt`; `held_out` are logs that the simulator neither trained on nor was prompted with
-    (digest -> episode)."""
+    (digest -> episode). `beliefs`: what worlds take each promptable quantity to be, [N] by name, from a simulator that
+    can say; `truth` what it is, for a stand-in."""
 
     simulator: Simulator
     scene: Scene
     prompt: Sequence[Episode]
     held_out: dict[str, Episode]
     name: str
+    beliefs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    truth: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_show(shown: Shown, folder: Path, rerun: Path | None = None) -> Path:
@@ -51,6 +54,8 @@ def write_show(shown: Shown, folder: Path, rerun: Path | None = None) -> Path:
         "worlds": plots.single_worlds(longer.time_s, longer.measured, longer.samples, longer.columns, longer.units),
         "posterior": plots.posterior_width(*_widths(shown)),
     }
+    if shown.beliefs:
+        figures["beliefs"] = plots.beliefs(shown.beliefs, shown.truth)
     svg = {name: charts.svg(figure) for name, figure in figures.items()}
     svg |= {f"fan-{i + 1}": fan(run, f"log {digest[:12]}") for i, (digest, run) in enumerate(runs.items())}
     _write_plots(folder, svg, figures)
@@ -97,7 +102,10 @@ def _page(shown: Shown, found: Calibration, svg: dict[str, str]) -> Page:
             "What the prompt taught",
             text="How wide the simulator's belief about this robot is in each direction of its latent; 1 is what it "
             "believes before it is told anything.",
-            plots=[Plot(svg["posterior"], "Width of the posterior against the prior")],
+            plots=[
+                Plot(svg["posterior"], "Width of the posterior against the prior"),
+                *(Plot(svg[name], "Belief about each promptable quantity") for name in ("beliefs",) if name in svg),
+            ],
         ),
     ]
     return Page(

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from flows.cli.main import app
@@ -15,8 +16,10 @@ from flows.scenarios import Failure, from_failure, read_scenario, store_scenario
 from flows.sources import Sources
 from storage.catalog.catalog import Catalog
 from storage.codecs.episodes import decode_episode
+from storage.contracts.bundles import PolicyManifest
 from storage.contracts.canonical import sha256_hex
 from storage.contracts.errors import ContractError, InputError
+from storage.contracts.robot import RobotSpec
 from storage.contracts.scenario import Scenario
 
 
@@ -87,6 +90,51 @@ def test_a_file_reads_back_as_it_was_written(bundle: Any, tmp_path: Path) -> Non
         short.write_text("name: [unclosed")
         with pytest.raises(ContractError, match="neither YAML nor JSON"):
             read_scenario(short, sources)
+
+
+def constant_policy(folder: Path, spec: RobotSpec, value: float) -> None:
+    """Asks for `value` whatever it sees."""
+    rows, wide = 2, {"state_history": spec.state_layout.width, "command_history": 1}
+    nodes = [
+        helper.make_node("Mul", ["command_history", "zero"], ["nothing"]),
+        helper.make_node("ReduceSum", ["nothing", "axis"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["state_history", "zero"], ["unused"]),
+        helper.make_node("Add", ["sum", "value"], ["command"]),
+    ]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B", rows, w]) for n, w in wide.items()]
+    constants = [
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+        helper.make_tensor("value", TensorProto.FLOAT, [], [value]),
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+    ]
+    output = helper.make_tensor_value_info("command", TensorProto.FLOAT, ["B", 1])
+    graph = helper.make_graph(nodes, "constant", inputs, [output], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data = bytes(model.SerializeToString())
+    manifest = PolicyManifest(
+        name="push", onnx_sha256=sha256_hex(data), spec=spec, task="t", history_steps=rows, control_rate_hz=50
+    )
+    folder.mkdir()
+    (folder / "policy.onnx").write_bytes(data)
+    (folder / "manifest.json").write_bytes(manifest.to_json())
+
+
+def test_a_policy_bundle_drives_and_its_commands_are_clamped(bundle: Any, tmp_path: Path) -> None:
+    spec = RobotSpec.from_json(bundle.spec.read_bytes())
+    limit = float(spec.command_limits[0, 1])
+    file = tmp_path / "push.yaml"
+    file.write_text(
+        f"name: push\nprompt: {{robot: {bundle.spec}}}\nduration_s: 0.2\nstart: {{link1.angle: 0.1}}\n"
+        f"checks: [{{expression: abs(link1.torque - ({limit!r})) < 1e-5}}]\n"
+    )
+    for name, value, passed in (("strong", 1e6, True), ("weak", 0.0, False)):
+        constant_policy(tmp_path / name, spec, value)
+        code, found = scenario("run", file, "--simulator", bundle.folder, "--policy", tmp_path / name)
+        assert (code, found["passed"]) == ((0, True) if passed else (7, False))
+        assert len(found["results"][0]["policy"]) == 64
+    constant_policy(tmp_path / "other", spec.model_copy(update={"channels": spec.channels[::-1]}), 0.0)
+    with pytest.raises(InputError, match=r"reads .* has"):
+        scenario("run", file, "--simulator", bundle.folder, "--policy", tmp_path / "other")
 
 
 class Objects:

@@ -14,6 +14,7 @@ from flows.asking import parse_start, parse_sweep, read_commands
 from flows.cli.main import app
 from flows.report.calibration import LEVELS, _measure
 from flows.report.rerun_log import Run, write_recording
+from flows.report.simulator_charts import beliefs
 from simulator.score import Outcomes
 from storage.contracts.channel import Channel, Kind
 from storage.contracts.errors import InputError, UnavailableError, UnknownName
@@ -123,6 +124,15 @@ def test_without_the_viewer_a_recording_says_what_to_install(tmp_path: Path, mon
     with pytest.raises(UnavailableError) as caught:
         write_recording({"a": run}, tmp_path / "x.rrd")
     assert "viewer" in caught.value.remedy
+
+
+def test_beliefs_are_drawn_with_the_truth_where_it_is_known(tmp_path: Path) -> None:
+    drawn = beliefs({"payload.mass": np.linspace(0, 1, 50), "delay": np.ones(50)}, {"payload.mass": 0.3})
+    first, second = drawn.axes[:2]
+    truth = [line for line in first.lines if list(line.get_xdata()) == [0.3, 0.3]]
+    assert len(truth) == 1
+    assert len(second.lines) == 2  # the ends of the interval alone
+    drawn.savefig(tmp_path / "beliefs.svg")
 
 
 def test_coverage_and_pit_of_samples_that_are_right_and_of_ones_too_sure() -> None:
