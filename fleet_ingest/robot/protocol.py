@@ -93,7 +93,7 @@ class BeginUpload(Contract):
     size: Whole = Field(ge=1, le=MAX_BYTES)
     format: str = Field(pattern=r"^[a-z0-9_]{1,16}$")
     idempotency_key: str = Field(min_length=8, max_length=200, pattern=r"^[\x21-\x7e]+$")
-    assignment: Annotated[Whole, Field(ge=1, lt=2**53)] | None = None
+    assignment: Annotated[int, Field(ge=1, lt=2**53), BeforeValidator(_number)] | None = None
     """Identifier of the assignment that the file belongs to."""
     mapping_sha256: str | None = Field(default=None, pattern=SHA256_HEX)
     name: str | None = Field(default=None, pattern=FILE_NAME)

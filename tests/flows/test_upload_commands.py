@@ -1,0 +1,160 @@
+"""`upload`, `uploads`, `quarantine`, `access` as commands against a real API and S3 server, by address and account."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+from flows.remote import open_remote
+from flows.uploading import Wish, upload_paths, watch
+from storage.catalog.catalog import Catalog
+from tests.fleet_ingest.harness import FLEET, ApiServer, S3Server, wait_for
+from tests.fleet_ingest.service import log_of
+
+SERIAL = "cartpole-0001"
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiServer, Catalog, str]]:
+    folder = tmp_path_factory.mktemp("api")
+    s3 = S3Server(folder / "s3")
+    s3.start()
+    server = ApiServer(folder / "api", s3.config)
+    server.start()
+    with Catalog.open(server.catalog_url) as catalog:
+        catalog.robots.register(SERIAL, FLEET.spec)
+        yield server, catalog, catalog.operators.add("anna", "admin")
+    server.kill()
+    s3.kill()
+    s3.remove_sockets()
+
+
+class Shell:
+    def __init__(self, home: Path, url: str, secret: str) -> None:
+        self.variables = {
+            "SIM2REAL_HOME": str(home), "SIM2REAL_API_URL": url, "SIM2REAL_OPERATOR": "anna",
+            "SIM2REAL_OPERATOR_SECRET": secret,
+        }  # fmt: skip
+
+    def __call__(self, *words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, list(words), env=self.variables)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.exit_code, done.stdout
+
+    def json(self, *words: str) -> tuple[int, Any]:
+        code, out = self(*words, "--json")
+        return code, json.loads(out.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def sim2real(api: tuple[ApiServer, Catalog, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    shell = Shell(tmp_path / "home", api[0].url, api[2])
+    for name, value in shell.variables.items():
+        monkeypatch.setenv(name, value)
+    return shell
+
+
+def test_from_upload_to_release(sim2real: Shell, api: tuple[ApiServer, Catalog, str], tmp_path: Path) -> None:
+    good, cut, table = tmp_path / "good.mcap", tmp_path / "cut.mcap", tmp_path / "table.csv"
+    good.write_bytes(log_of(SERIAL, 1))
+    cut.write_bytes(log_of(SERIAL, 2)[:2000])
+    table.write_text("t,x\n" + "".join(f"{i / 50},{i % 7}\n" for i in range(100)))
+    files = (str(good), str(cut), str(table))
+    code, found = sim2real.json("upload", *files, "--robot", SERIAL, "--dry-run")
+    assert (code, {f["state"] for f in found["files"]}) == (0, {"would be sent"})
+    assert sim2real("uploads", "status", str(good))[0] == 9
+    code, found = sim2real.json(
+        "upload", *files, "--robot", SERIAL, "--session", "monday", "--notes", "new tyres", "--priority", "incident"
+    )
+    by_name = {Path(f["path"]).name: f for f in found["files"]}
+    assert code == 3
+    assert {name: f["state"] for name, f in by_name.items()} == {
+        "good.mcap": "accepted", "cut.mcap": "quarantined", "table.csv": "quarantined",
+    }  # fmt: skip
+    code, line = sim2real("uploads", "status", str(good))
+    assert code == 0
+    assert len(line.strip().splitlines()) == 1
+    assert f"good.mcap of {SERIAL}: accepted, 1 episode" in line
+    assert sim2real("uploads", "status", str(cut))[0] == 3
+    assert sim2real("uploads", "verify", str(good))[0] == 0
+    copy = tmp_path / "elsewhere" / "good.mcap"
+    copy.parent.mkdir()
+    copy.write_bytes(good.read_bytes()[:-1])
+    code, said = sim2real("uploads", "verify", str(copy))
+    assert (code, "another file" in said) == (10, True)
+    code, rows = sim2real.json("quarantine", "list")
+    assert {row["name"] for row in rows["uploads"]} == {"cut.mcap", "table.csv"}
+    number = str(by_name["table.csv"]["upload"])
+    said = sim2real("quarantine", "explain", number)[1]
+    assert "There is no mapping that fits this file." in said
+    mapping = tmp_path / "table.map.yaml"
+    mapping.write_text(
+        "name: table\ntime: {column: t, unit: s}\nchannels:\n- {column: x, name: x, kind: linear, unit: m}\n"
+    )
+    code, fate = sim2real.json("quarantine", "release", number, "--note", "has one now", "--map", str(mapping))
+    assert (code, fate["line"]["state"]) == (0, "accepted")
+    (note,) = api[1].notes.of_uploads([by_name["good.mcap"]["upload"]])[by_name["good.mcap"]["upload"]]
+    assert (note.text, note.session, note.author) == ("new tyres", "monday", "operator:anna")
+
+
+def test_an_interrupted_upload_is_resumed(sim2real: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "stopped.mcap"
+    path.write_bytes(log_of(SERIAL, 5))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, open_remote() as remote:
+        broken.setattr("fleet_ingest.robot.uploader.Uploader._send", stop)
+        with pytest.raises(KeyboardInterrupt):
+            upload_paths(remote, [path], Wish(SERIAL))
+    assert sim2real("uploads", "status", str(path))[0] == 8
+    code, found = sim2real.json("uploads", "resume")
+    assert (code, [f["state"] for f in found["files"]]) == (0, ["accepted"])
+    assert sim2real("uploads", "status", str(path))[0] == 0
+    assert sim2real.json("uploads", "resume")[1]["files"] == []
+
+
+def test_a_watched_folder_is_sent(sim2real: Shell, tmp_path: Path) -> None:
+    folder, rows, done = tmp_path / "logger", [], threading.Event()
+    folder.mkdir()
+    with open_remote() as remote:
+        args = (remote, folder, Wish(SERIAL), rows.append)
+        thread = threading.Thread(target=watch, args=args, kwargs={"every_s": 0.05, "stop": done.is_set})
+        thread.start()
+        (folder / "one.mcap").write_bytes(log_of(SERIAL, 7))
+        wait_for(lambda: len(rows) == 1, 30, "the first file")
+        (folder / "two.mcap").write_bytes(log_of(SERIAL, 8))
+        wait_for(lambda: len(rows) == 2, 30, "the second file")
+        done.set()
+        thread.join(10)
+    assert [(Path(r["path"]).name, r["state"]) for r in rows] == [("one.mcap", "accepted"), ("two.mcap", "accepted")]
+
+
+def test_refusals_have_their_own_exit_code(
+    sim2real: Shell, api: tuple[ApiServer, Catalog, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.mcap"
+    path.write_bytes(log_of(SERIAL, 9))
+    sim2real.json("access", "quota", SERIAL, "--files", "0")
+    code, found = sim2real.json("upload", str(path), "--robot", SERIAL)
+    assert (code, found["files"][0]["code"]) == (7, "quota")
+    code, found = sim2real.json("access", "quota", SERIAL, "--files", "1000")
+    assert (code, found["files_per_day"]) == (0, 1000)
+    assert [r.action for r in api[1].audit.list(actor="operator:anna", limit=1)] == ["set quota"]
+
+
+def test_keys_are_admitted_by_command(sim2real: Shell, api: tuple[ApiServer, Catalog, str]) -> None:
+    api[1].keys.ask("new-1", "A" * 43 + "=")
+    code, found = sim2real.json("access", "admit", "new-1")
+    assert (code, found["state"]) == (0, "admitted")
+    code, found = sim2real.json("access", "revoke", str(found["id"]))
+    assert (code, found["state"]) == (0, "revoked")
+    code, made = sim2real.json("access", "add", "bert", "--role", "viewer")
+    assert (code, made["operator"]["role"], len(made["secret"])) == (0, "viewer", 29)
