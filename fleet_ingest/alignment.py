@@ -45,7 +45,8 @@ def lag_of(episodes: Sequence[Episode]) -> Lag | None:
     states = [
         s for i, s in _enumerated(episode.state[: steps + 1], episode.spec.state_layout.columns) if not discrete[i]
     ]
-    peaks = [_peak(command, state, period_s, c, s) for c, command in commands for s, state in states[:_STATES]]
+    names, values = [name for name, _ in states[:_STATES]], np.array([state for _, state in states[:_STATES]])
+    peaks = [_peak(command, values, period_s, c, names) for c, command in commands] if names else []
     best = max(peaks, default=None)
     if best is None or best.confidence < _LEAST_CONFIDENCE:
         return None
@@ -65,34 +66,41 @@ def _moves(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all() and np.ptp(values) > 1e-12 and (np.diff(values) != 0).sum() > 5)
 
 
-def _peak(command: np.ndarray, state: np.ndarray, period_s: float, command_name: str, state_name: str) -> _Peak:
-    """The best of the four pairs. Command row t acts over [t, t + 1): its first effect is state[t + 1] - state[t]."""
-    first = np.diff(state)
-    pairs = [(command, first), (np.diff(command), np.diff(first)), (np.diff(command), first[1:]),
-             (command[:-1], np.diff(first))]  # fmt: skip
-    found = [_correlate(x, y, period_s) for x, y in pairs]
-    confidence, lag_s = max(found)
-    return _Peak(confidence, lag_s, command_name, state_name)
+def _peak(command: np.ndarray, states: np.ndarray, period_s: float, command_name: str, names: list[str]) -> _Peak:
+    """The best state and pair. Command row t acts over [t, t + 1): its first effect is state[t + 1] - state[t].
+
+    `command` is [T], `states` [S, T + 1].
+    """
+    first = np.diff(states, axis=1)
+    second = np.diff(first, axis=1)
+    change = np.diff(command)
+    found = []
+    for x, y in ((command, first), (change, second), (change, first[:, 1:]), (command[:-1], second)):
+        confidence, lag_s = _correlate(x, y, period_s)
+        best = int(np.argmax(confidence))
+        found.append(_Peak(float(confidence[best]), float(lag_s[best]), command_name, names[best]))
+    return max(found)
 
 
-def _correlate(x: np.ndarray, y: np.ndarray, period_s: float) -> tuple[float, float]:
-    """(confidence, lag in s) of y behind x [n]. The null are lags from -longest to -1 and beyond twice the longest."""
-    n = min(len(x), len(y))
-    x, y = x[:n] - x[:n].mean(), y[:n] - y[:n].mean()
-    power = float(np.sqrt((x @ x) * (y @ y)))
+def _correlate(x: np.ndarray, y: np.ndarray, period_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence [S], lag in s [S]) of each row of y [S, n] behind x [n].
+
+    The null are lags from -longest to -1, which cannot be causes, and lags beyond twice the longest.
+    """
+    n = min(len(x), y.shape[1])
+    x, y = x[:n] - x[:n].mean(), y[:, :n] - y[:, :n].mean(axis=1, keepdims=True)
+    power = np.sqrt((x @ x) * (y * y).sum(axis=1))
     longest = max(2, min(int(_LONGEST_S / period_s), n // 4))
-    if power < 1e-12:
-        return 0.0, 0.0
     size = 1 << int(np.ceil(np.log2(2 * n)))
-    cross = np.fft.irfft(np.conj(np.fft.rfft(x, size)) * np.fft.rfft(y, size), size) / power
-    causes = np.abs(cross[: longest + 1])
-    peak = int(np.argmax(causes))
-    null = np.abs(np.concatenate([cross[-longest - 2 : -2], cross[2 * longest : min(n - 2, 6 * longest)]]))
-    chance = float(np.quantile(null, 0.95)) if null.size else 1.0
-    confidence = max(0.0, float(causes[peak]) - chance) / max(1.0 - chance, 1e-9)
-    shift = 0.0
-    if 0 < peak < longest:
-        left, middle, right = causes[peak - 1 : peak + 2]
-        bend = left - 2 * middle + right
-        shift = float(0.5 * (left - right) / bend) if abs(bend) > 1e-12 else 0.0
-    return min(1.0, confidence), max(0.0, (peak + shift) * period_s)
+    cross = np.fft.irfft(np.conj(np.fft.rfft(x, size)) * np.fft.rfft(y, size, axis=1), size, axis=1)
+    cross = np.abs(cross) / np.where(power > 1e-12, power, np.inf)[:, None]
+    causes, rows = cross[:, : longest + 1], np.arange(len(y))
+    peak = np.argmax(causes, axis=1)
+    null = np.concatenate([cross[:, -longest - 2 : -2], cross[:, 2 * longest : min(n - 2, 6 * longest)]], axis=1)
+    chance = np.quantile(null, 0.95, axis=1)
+    confidence = np.clip((causes[rows, peak] - chance) / np.maximum(1.0 - chance, 1e-9), 0.0, 1.0)
+    inner = np.clip(peak, 1, longest - 1)
+    left, middle, right = causes[rows, inner - 1], causes[rows, inner], causes[rows, inner + 1]
+    bend = left - 2 * middle + right
+    shift = np.divide(0.5 * (left - right), bend, out=np.zeros_like(bend), where=np.abs(bend) > 1e-12)
+    return confidence, np.maximum(0.0, peak + np.where(inner == peak, shift, 0.0)) * period_s

@@ -128,7 +128,7 @@ def test_angle_in_metres_is_refused() -> None:
 
 
 def test_unknown_mapping_names_the_shipped_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="double_pendulum, quanser_cartpole, qube"):
+    with pytest.raises(InputError, match="double_pendulum, g1_arms, quanser_cartpole, qube"):
         load_mapping(tmp_path / "absent.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00name")
     with pytest.raises(InputError, match="cannot read"):

@@ -58,6 +58,19 @@ def test_quanser_machines(mapping: str, folder: str, count: int) -> None:
         assert episode.duration_s > 4.9, path
 
 
+def test_the_arms_of_a_humanoid_with_their_clips() -> None:
+    found = readings("g1_arms", "g1_bottle/data/chunk-000")
+    episodes = [episode for reading in found.values() for episode in reading.episodes]
+    assert len(found) == len(episodes) == 30
+    assert sum(len(episode.media) for episode in episodes) == 26
+    assert {(e.spec.state_layout.width, e.spec.command_layout.width) for e in episodes} == {(26, 26)}
+    lags = [
+        reading.lag.seconds for reading in found.values() if reading.lag is not None and reading.lag.confidence > 0.3
+    ]
+    assert len(lags) > 10
+    assert 0.02 < np.median(lags) < 0.2
+
+
 @pytest.mark.parametrize(
     "file",
     ["double_pendulum/C.1/acrobot_ilqr_tvlqr_lqr_disturbed/experiment01.parquet",
