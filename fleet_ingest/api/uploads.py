@@ -26,7 +26,7 @@ from fleet_ingest.robot.protocol import (
 )
 from storage.catalog.catalog import Catalog
 from storage.catalog.uploads import UploadRow
-from storage.contracts.errors import ConflictError, ContractError, DataError, UnknownName
+from storage.contracts.errors import ConflictError, DataError, UnknownName
 from storage.objects import ObjectStore, Part
 
 _QUOTA_RETRY_S = 600.0
@@ -96,7 +96,7 @@ class Uploads:
     def slots(self, row: UploadRow, body: PartsWanted) -> Slots:
         """Presigned requests for the parts asked for; parts that have arrived are `held`.
 
-        Raises ContractError for parts that the file does not have, Again when one was announced otherwise before.
+        Raises ConflictError for parts that the file does not have, Again when one was announced otherwise before.
         """
         if row.state != "receiving":
             raise Again("complete", f"upload {row.id} is {row.state}: it takes no parts", "Ask for its state.")
@@ -292,9 +292,9 @@ def _check_parts(row: UploadRow, body: PartsWanted) -> None:
     for part in body.parts:
         size = PART_BYTES if part.number < count else row.size - (count - 1) * PART_BYTES
         if part.number > count or part.size != size:
-            raise ContractError(
+            raise ConflictError(
                 f"part {part.number} of {part.size} bytes does not fit a file of {row.size} bytes: it has {count} "
                 f"parts of {PART_BYTES} bytes, the last one the rest"
             )
     if count == 1 and body.parts[0].sha256 != base64.b64encode(bytes.fromhex(row.sha256)).decode():
-        raise ContractError(f"the only part has another digest than the file, announced as {row.sha256}")
+        raise ConflictError(f"the only part has another digest than the file, announced as {row.sha256}")

@@ -128,11 +128,12 @@ def test_parts_that_do_not_fit_the_file_are_refused(service: Service) -> None:
     upload = service.begin(b"x" * 100).json()["upload"]
     digest = base64.b64encode(hashlib.sha256(b"x" * 100).digest()).decode()
     for part in ({"number": 2, "size": 100, "sha256": digest}, {"number": 1, "size": 99, "sha256": digest}):
-        problem(service.post(f"/uploads/{upload}/parts", {"parts": [part]}), 422, "invalid")
+        problem(service.post(f"/uploads/{upload}/parts", {"parts": [part]}), 409, "conflict")
     other = base64.b64encode(hashlib.sha256(b"y" * 100).digest()).decode()
     part = {"number": 1, "size": 100, "sha256": other}
     assert (
-        "another digest" in problem(service.post(f"/uploads/{upload}/parts", {"parts": [part]}), 422, "invalid").message
+        "another digest"
+        in problem(service.post(f"/uploads/{upload}/parts", {"parts": [part]}), 409, "conflict").message
     )
 
 
