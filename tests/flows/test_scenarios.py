@@ -8,10 +8,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from flows.driving import as_policy
 from flows.scenarios import Failure, from_failure, read_scenario, store_scenario, stored_scenarios, write_scenario
 from flows.sources import Sources
 from storage.catalog.catalog import Catalog
@@ -92,20 +94,26 @@ def test_a_file_reads_back_as_it_was_written(bundle: Any, tmp_path: Path) -> Non
             read_scenario(short, sources)
 
 
-def constant_policy(folder: Path, spec: RobotSpec, value: float) -> None:
-    """Asks for `value` whatever it sees."""
+def make_policy(folder: Path, spec: RobotSpec, value: float, seen: float = 0.0, told: float = 0.0) -> None:
+    """Asks for `value`, and `seen` and `told` times the sums of its two windows of states and commands."""
     rows, wide = 2, {"state_history": spec.state_layout.width, "command_history": 1}
     nodes = [
-        helper.make_node("Mul", ["command_history", "zero"], ["nothing"]),
-        helper.make_node("ReduceSum", ["nothing", "axis"], ["sum"], keepdims=0),
-        helper.make_node("Mul", ["state_history", "zero"], ["unused"]),
-        helper.make_node("Add", ["sum", "value"], ["command"]),
+        helper.make_node("Mul", ["state_history", "seen"], ["a"]),
+        helper.make_node("ReduceSum", ["a", "both"], ["b"], keepdims=0),
+        helper.make_node("Unsqueeze", ["b", "last"], ["c"]),
+        helper.make_node("Mul", ["command_history", "told"], ["d"]),
+        helper.make_node("ReduceSum", ["d", "last"], ["e"], keepdims=0),
+        helper.make_node("Add", ["c", "e"], ["f"]),
+        helper.make_node("Add", ["f", "value"], ["command"]),
     ]
     inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B", rows, w]) for n, w in wide.items()]
     constants = [
-        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
-        helper.make_tensor("value", TensorProto.FLOAT, [], [value]),
-        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+        *(
+            helper.make_tensor(n, TensorProto.FLOAT, [], [x])
+            for n, x in (("value", value), ("seen", seen), ("told", told))
+        ),
+        helper.make_tensor("both", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("last", TensorProto.INT64, [1], [1]),
     ]
     output = helper.make_tensor_value_info("command", TensorProto.FLOAT, ["B", 1])
     graph = helper.make_graph(nodes, "constant", inputs, [output], constants)
@@ -128,13 +136,26 @@ def test_a_policy_bundle_drives_and_its_commands_are_clamped(bundle: Any, tmp_pa
         f"checks: [{{expression: abs(link1.torque - ({limit!r})) < 1e-5}}]\n"
     )
     for name, value, passed in (("strong", 1e6, True), ("weak", 0.0, False)):
-        constant_policy(tmp_path / name, spec, value)
+        make_policy(tmp_path / name, spec, value)
         code, found = scenario("run", file, "--simulator", bundle.folder, "--policy", tmp_path / name)
         assert (code, found["passed"]) == ((0, True) if passed else (7, False))
         assert len(found["results"][0]["policy"]) == 64
-    constant_policy(tmp_path / "other", spec.model_copy(update={"channels": spec.channels[::-1]}), 0.0)
+    make_policy(tmp_path / "other", spec.model_copy(update={"channels": spec.channels[::-1]}), 0.0)
     with pytest.raises(InputError, match=r"reads .* has"):
         scenario("run", file, "--simulator", bundle.folder, "--policy", tmp_path / "other")
+
+
+def test_a_policy_sees_its_worlds_and_what_was_applied_to_them(bundle: Any, tmp_path: Path) -> None:
+    spec = RobotSpec.from_json(bundle.spec.read_bytes())
+    limit = float(spec.command_limits[0, 1])
+    make_policy(tmp_path / "p", spec, 0.0, seen=100.0, told=1.0)
+    with Sources() as sources:
+        drive = as_policy(*sources.policy(str(tmp_path / "p")), spec)
+    first, then = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([[0.5, 0.0], [0.0, 0.0]])
+    assert drive(0, first)[:, 0].tolist() == pytest.approx([600.0, -200.0])  # two rows of the first state
+    # the older row is the first state; the last command was clamped
+    assert drive(1, then)[:, 0].tolist() == pytest.approx([350.0 + limit, -100.0 - limit])
+    assert drive(0, then)[:, 0].tolist() == pytest.approx([100.0, 0.0])  # begins anew
 
 
 class Objects:

@@ -138,6 +138,9 @@ def test_parts_of_a_composed_scene_can_be_edited_and_taken_out(scene: Scene) -> 
     assert value_of(heavy.spec, "right.mass.mass") == 3
     assert torch.equal(heavy.frame.adjacency, pair.frame.adjacency)
     assert torch.equal(pair.frame.adjacency, torch.zeros(6, 2))
+    lit = pair.add(LAMP)
+    assert lit.parts == (1, 2)  # what is added stands with the last robot
+    assert lit.frame.adjacency[:3].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
     alone = pair.remove("right.mass")
     assert alone.parts == (1,)
     assert latent_rows(alone)[0].shape == latent_rows(scene)[0].shape

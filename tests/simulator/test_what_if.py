@@ -61,6 +61,18 @@ def test_an_edit_that_changes_nothing_has_no_effect_at_all(scene: Scene) -> None
     assert "does not change, 8 worlds" in answer.sentences()[0]
 
 
+def test_a_quantity_that_nobody_said_is_compared_with_the_first_value_asked(scene: Scene) -> None:
+    """To be told a value is a change too, so the scene as it is would not do."""
+    answer = ask(scene, {"mass.damping": [0.1, 0.5]}, FINAL, pushed(), worlds=8)
+    told, more = answer.cases
+    assert (told.against, more.against) == ("0.1", "0.1")
+    assert (told.effect.low, told.effect.high) == (0.0, 0.0)
+    assert more.effect.mean == pytest.approx(more.outcome.mean - told.outcome.mean, abs=1e-9)
+    assert more.effect.mean != pytest.approx(more.outcome.mean - answer.base.mean, abs=1e-6)
+    assert "the others are compared with this" in answer.sentences()[0]
+    assert "(not 0.1)" in answer.sentences()[1]
+
+
 def test_answers_repeat_to_the_bit_and_worlds_do_not_depend_on_their_number(scene: Scene) -> None:
     first, second = (ask(scene, {"mass.mass": ["x2"]}, FINAL, pushed(), worlds=16, seed=5) for _ in range(2))
     assert first.digest == second.digest
