@@ -305,7 +305,7 @@ def ask_all(t: Attacked, examples: int) -> tuple[int, int]:
         "--header", f"Authorization: {headers()['Authorization']}", "--workers", "1", "--seed", "1",
         "--phases", "coverage,fuzzing,stateful", "--max-examples", str(examples),
     ]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800, cwd=t.folder).stdout
     cases = re.search(r"(\d+) generated", said)
     failures = re.search(r"found (\d+) unique failure", said)
     if cases is None:
