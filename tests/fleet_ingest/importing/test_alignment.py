@@ -44,7 +44,7 @@ def test_a_known_delay_is_found(delay: int, order: str) -> None:
     }[order]
     lag = lag_of([episode(command, state)])
     assert lag is not None
-    assert lag.seconds * RATE == pytest.approx(delay, abs=1.1)
+    assert lag.seconds * RATE == pytest.approx(delay, abs=0.6)
     assert lag.confidence > 0.5
     assert (lag.command, lag.state) == ("u", "x")
 
