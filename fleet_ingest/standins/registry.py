@@ -42,9 +42,7 @@ class StandIn:
         module, _, factory = self.factory.partition(":")
         return getattr(import_module(module), factory)(serial)  # type: ignore[no-any-return]
 
-    def argv(
-        self, serial: str, *, api: str, key_file: Path | str, state: Path | str, poll_s: float = 0.2
-    ) -> list[str]:
+    def argv(self, serial: str, *, api: str, key_file: Path | str, state: Path | str, poll_s: float = 0.2) -> list[str]:
         """Command line of the robot process of `serial`, for this interpreter."""
         return [
             sys.executable, "-m", "fleet_ingest.robot", "--driver", f"standin:{self.name}", "--serial", serial,
