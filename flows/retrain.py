@@ -67,7 +67,7 @@ def retrain_and_score(
     dataset = dataset_of_robot(engine, robot)
     config = simulator_config(seed=seed, updates=updates)
     step = pure_step(
-        "train-simulator", 1, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""]
+        "train-simulator", 2, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""]
     )
 
     def body() -> Result:
@@ -82,6 +82,7 @@ def retrain_and_score(
                 dataset=dataset.digest,
                 name=robot,
                 progress=progress,
+                calibration=[engine.store.get_bytes(e.sha256) for e in dataset.of("validation")],
             )
         return {"simulator": store_simulator(engine, manifest, files, parents=[dataset.digest])}
 

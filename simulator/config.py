@@ -27,11 +27,14 @@ class SimulatorConfig(Contract):
     members: int = Field(default=5, ge=1, le=32)
     width: int = Field(default=64, ge=8, le=1024)
     messages: int = Field(default=16, ge=2, le=256)
+    terms: int = Field(default=32, ge=2, le=256)
+    """Products of a coefficient (configuration and scene) and a drive (rates, squares, inputs) per entity."""
     memory: int = Field(default=8, ge=1, le=256)
     scene: int = Field(default=8, ge=1, le=256)
+    """Width of the scene latent of each entity."""
     history_s: float = Field(default=0.2, gt=0, le=5)
     delay_s: float = Field(default=0.06, ge=0, le=1)
-    prompt_s: float = Field(default=3.0, gt=0, le=60)
+    prompt_s: float = Field(default=7.0, gt=0, le=60)
     updates: int = Field(default=1200, ge=1)
     warm_updates: int = Field(default=300, ge=1)
     rows: int = Field(default=512, ge=8)
@@ -59,6 +62,13 @@ class SimulatorConfig(Contract):
     history_drop: float = Field(default=0.2, ge=0, le=1)
     groups: int = Field(default=8, ge=1)
     """Context clips per batch; the targets of a batch share them."""
+    forget: float = Field(default=1.0, ge=0, le=1)
+    """Scale of the chance that a known physical quantity is withheld from the network, so that any subset of a
+    specification works."""
+    always_said: tuple[str, ...] = ("length", "limits.low", "limits.high", "zero.height")
+    """Quantities that makers state: some batches withhold all others."""
+    jitter: float = Field(default=0.05, ge=0, le=1)
+    """Deviation of the logarithms of the random factors on scales, so that a robot never seen may have its own."""
     checkpoint_every: int = Field(default=100, ge=1)
 
     @model_validator(mode="after")

@@ -15,6 +15,8 @@ from simulator import network
 from simulator.frame import Frame
 from simulator.network import Conditioning, Weights
 
+_RATES, _CHANGE = 8.0, 40.0
+"""Scaled rates and changes of rate that are bent: far above what robots do."""
 _RARE = 4.0
 """Logit below zero at which hazards start: lives and episodes end seldom."""
 
@@ -50,6 +52,11 @@ def soft(x: Tensor) -> Tensor:
     return 6.0 * squash(x / 6.0)
 
 
+FAR, _RETURN_S = 20.0, 0.05
+"""Scaled value above which a state is drawn back, and how fast. Real motion reaches 10 when the scales come from quiet
+logs."""
+
+
 def slot_features(x: Tensor, frame: Frame) -> Tensor:
     """[M, E, B, 2K]: sine and cosine of angles; of everything else the scaled value, and its saturation (a smooth sign)
     or, where the specification gives limits, how deep it is in the outer tenth of its range: end stops are there."""
@@ -68,6 +75,30 @@ def slot_features(x: Tensor, frame: Frame) -> Tensor:
     return torch.cat([first, second], dim=-1)
 
 
+def motion_features(x: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+    """How an entity is turned in the world, by its own angle and those of the joints that carry it about parallel
+    axes: sine and cosine [M, E, B, 2]; and its scaled rates, that of its turning in the world, and their squares,
+    which forces of inertia are made of, [M, E, B, 2 * pairs + 2]."""
+    pairs = frame.structure.shape.pairs
+    rates = x[..., pairs : 2 * pairs] * frame.inverse[..., pairs : 2 * pairs]
+    turned = turn(x[..., :1], frame.lineage)
+    turning = turn(x[..., pairs : pairs + 1], frame.lineage) * frame.inverse[..., pairs : pairs + 1]
+    rates = bent(torch.cat([rates, turning * frame.turning], dim=-1), _RATES)
+    orientation = torch.cat([torch.sin(turned), torch.cos(turned)], dim=-1) * frame.turning
+    return orientation, torch.cat([rates, bent(rates * rates, 2 * _RATES)], dim=-1)
+
+
+def bent(x: Tensor, limit: float) -> Tensor:
+    """x / sqrt(1 + (x / limit)²): near the identity below `limit`."""
+    return x * torch.rsqrt(1.0 + x * x * (1.0 / limit**2))
+
+
+def turn(x: Tensor, lineage: Tensor) -> Tensor:
+    """[M, E, B, 1] summed over an entity and those that carry it; `lineage` [E, E]."""
+    members, entities, batch, _ = x.shape
+    return torch.matmul(lineage, x.reshape(members, entities, batch)).unsqueeze(-1)
+
+
 def spread(raw: Tensor) -> Tensor:
     """Standard deviation in step scales from a raw output: exp within (-8, 2), exp(-2) at 0."""
     bent = raw * torch.rsqrt(1.0 + raw * raw * (1.0 / 36.0))
@@ -80,53 +111,78 @@ def one_hot(labels: Tensor, count: int) -> Tensor:
     return flat.flatten(-2)
 
 
-def relative_log(frame: Frame, dt: Tensor) -> Tensor:
-    """log(dt / control period), the form in which dt is an input."""
-    return torch.log(dt / frame.dt)
-
-
 def advance(
-    w: Weights, frame: Frame, core: Core, c: Conditioning, noise: Tensor | None, dt: Tensor, log_dt: Tensor
+    w: Weights, frame: Frame, core: Core, c: Conditioning, noise: Tensor | None, dt: Tensor, substeps: int = 1
 ) -> Advance:
-    """`noise` standard normals [M, E, B, K] or None for the mean; `dt` seconds and its
-    `relative_log`, [M or 1, 1, B or 1, 1].
+    """`noise` standard normals [M, E, B, K] or None for the mean; `dt` seconds [M or 1, 1, B or 1, 1], made in
+    `substeps` equal parts; the noise comes with the last.
 
     The commands that act are those of the last row of `core.queue`, those before it may still be under way.
     """
-    shape = frame.structure.shape
     members, entities, batch, _ = core.x.shape
-    parts = [slot_features(core.x, frame), (core.queue * frame.tap_mask).flatten(-2), core.memory]
-    if shape.categories:
-        parts.append(one_hot(core.labels, shape.labels))
-    ones = core.x.new_ones(1, 1, 1, 1) if core.alive is None else core.alive
-    parts += [ones.expand(members, entities, batch, 1), log_dt.expand(members, entities, batch, 1)]
-    out = network.step(w, torch.cat(parts, dim=-1), c, core.alive, frame.adjacency, shape)
-    x = integrate(frame, core.x, out, noise, dt)
-    if core.alive is not None:
-        x = torch.where(core.alive > 0, x, core.x)
-    gate = torch.sigmoid(out.gate) * (dt * (0.5 / frame.dt)).clamp(max=1.0)
-    memory = torch.lerp(core.memory, squash(out.candidate), gate)
+    part = dt if substeps == 1 else dt / substeps
+    log_dt = torch.log(part / frame.substep).expand(members, entities, batch, 1)
+    for index in range(substeps):
+        out = _evaluate(w, frame, core, c, log_dt)
+        x = integrate(frame, core.x, out, noise if index == substeps - 1 else None, part, dt)
+        if core.alive is not None:
+            x = torch.where(core.alive > 0, x, core.x)
+        gate = torch.sigmoid(out.gate) * (part * (0.5 / frame.dt)).clamp(max=1.0)
+        core = core._replace(x=x, memory=torch.lerp(core.memory, squash(out.candidate), gate))
     logits = out.labels
-    if shape.categories:
-        logits = logits.view(members, entities, batch, shape.categories, shape.labels)
+    if frame.structure.shape.categories:
+        logits = logits.view(members, entities, batch, frame.structure.shape.categories, -1)
         logits = logits.masked_fill(~frame.label_mask, -1e9)
     weight = torch.ones_like(out.task[..., :1]) if core.alive is None else core.alive
     task = (out.task * weight).sum(1) / weight.sum(1).clamp_min(1.0)
     task = torch.cat([task[..., :1], task[..., 1:] - _RARE], dim=-1)
-    return Advance(core._replace(x=x, memory=memory), logits, out.life - _RARE, task)
+    return Advance(core, logits, out.life - _RARE, task)
 
 
-def integrate(frame: Frame, x: Tensor, out: network.StepOutput, noise: Tensor | None, dt: Tensor) -> Tensor:
-    """The next x [M, E, B, K]."""
+def _evaluate(w: Weights, frame: Frame, core: Core, c: Conditioning, log_dt: Tensor) -> network.StepOutput:
+    shape = frame.structure.shape
+    members, entities, batch, _ = core.x.shape
+    slots, queue = slot_features(core.x, frame), (core.queue * frame.tap_mask).flatten(-2)
+    one = core.x.new_ones(1, 1, 1, 1)
+    parts = [slots, queue, core.memory]
+    if shape.pairs:
+        orientation, motion = motion_features(core.x, frame)
+        parts += [orientation, motion]
+    if shape.categories:
+        parts.append(one_hot(core.labels, shape.labels))
+    alive = one if core.alive is None else core.alive
+    parts += [alive.expand(members, entities, batch, 1), log_dt]
+    out = network.step(w, torch.cat(parts, dim=-1), c, core.alive, frame.adjacency, shape)
+    if not shape.pairs:
+        return out
+    p, k = shape.pairs, shape.slots
+    configuration = [slots[..., :p], slots[..., 2 * p : k], slots[..., k : k + p], slots[..., k + 2 * p :], orientation]
+    drive = [motion, slots[..., k + p : k + 2 * p], queue, one.expand(members, entities, batch, 1)]
+    extra = network.form(w, torch.cat(configuration, -1), torch.cat(drive, -1), c, frame.adjacency)
+    return out._replace(mean=bent(out.mean + extra, _CHANGE))
+
+
+def integrate(
+    frame: Frame, x: Tensor, out: network.StepOutput, noise: Tensor | None, dt: Tensor, period: Tensor
+) -> Tensor:
+    """The next x [M, E, B, K] after `dt`; noise is that of a whole `period`."""
     pairs = frame.structure.shape.pairs
     moved = torch.addcmul(x, out.mean, frame.present_rate * dt)
     if noise is not None:
-        moved = torch.addcmul(moved, spread(out.spread) * noise, frame.present_rate * torch.sqrt(dt * frame.dt))
+        moved = torch.addcmul(moved, spread(out.spread) * noise, frame.present_rate * torch.sqrt(period * frame.dt))
     if pairs:
         # q' = q + dt (v + v') / 2 + learned residual
         both = x[..., pairs : 2 * pairs] + moved[..., pairs : 2 * pairs]
         moved = torch.cat([torch.addcmul(moved[..., :pairs], both, 0.5 * dt), moved[..., pairs:]], dim=-1)
-    return frame.renormalise(moved)
+    return frame.renormalise(returned(frame, moved, dt))
+
+
+def returned(frame: Frame, x: Tensor, dt: Tensor) -> Tensor:
+    """x, drawn back where it is more than `FAR` scales out, where no data can have been: no rollout runs away."""
+    scaled = torch.addcmul(frame.offset, x, frame.inverse)
+    beyond = scaled - scaled.clamp(-FAR, FAR)
+    beyond = torch.where(frame.angle, torch.zeros_like(beyond), beyond)
+    return x - beyond / frame.inverse * (dt / _RETURN_S).clamp(max=1.0)
 
 
 def push(queue: Tensor, inputs: Tensor) -> Tensor:
@@ -163,10 +219,10 @@ def knot_features(frame: Frame, history: Tensor, inputs: Tensor, known: Tensor) 
     mask = known[..., index][..., None]
     used = torch.arange(shape.knots, device=history.device)[:, None] < frame.knots
     mask = mask * used
-    change = soft(delta / (frame.step_scale[:, :, None] * torch.sqrt(age / frame.dt) + 1e-9) / 2.0)
+    change = soft(delta / (frame.step_scale[..., None, :] * torch.sqrt(age / frame.dt) + 1e-9) / 2.0)
     zeros = torch.zeros_like(delta)
     if pairs:
-        velocity, scale = now[..., pairs : 2 * pairs], frame.scale[:, :, None, pairs : 2 * pairs]
+        velocity, scale = now[..., pairs : 2 * pairs], frame.scale[..., None, pairs : 2 * pairs]
         mismatch = soft(3.0 * (velocity + delta[..., :pairs] / age) / scale)
         fine = soft(30.0 * (velocity + delta[..., :pairs] / age) / scale)
         change = torch.cat([mismatch, change[..., pairs:]], dim=-1)

@@ -33,6 +33,31 @@ def width(shape: Shape) -> int:
     )
 
 
+_FIXED = 5 + 6 + 1 + 4
+
+
+def physical_fields(shape: Shape) -> tuple[str, ...]:
+    """Names of the physical quantities of an entity; quantity i stands in columns `_FIXED + 2 i` (value) and the next
+    (known or not)."""
+    return (*_FIELDS, "inertia.0", "inertia.1", "inertia.2", "limits.low", "limits.high", *shape.feature_names)
+
+
+def physical_columns(shape: Shape) -> slice:
+    return slice(_FIXED, _FIXED + 2 * len(physical_fields(shape)))
+
+
+def scale_columns(shape: Shape) -> tuple[slice, slice, slice]:
+    """Where the logarithms of the scales, rates [K] and input scales [J] stand."""
+    slots = _FIXED + 2 * len(physical_fields(shape))
+    inputs = slots + _SLOT_FEATURES * shape.slots
+    k, j = shape.slots, shape.inputs
+    return (
+        slice(slots + 3 * k, slots + 4 * k),
+        slice(slots + 4 * k, slots + 5 * k),
+        slice(inputs + 2 * j, inputs + 3 * j),
+    )
+
+
 def static_features(structure: Structure, scales: Scales) -> np.ndarray:
     """float32 [E, F]."""
     rows = [

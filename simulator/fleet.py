@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from simulator.config import SimulatorConfig
-from simulator.features import static_features
+from simulator.features import physical_columns, physical_fields, scale_columns, static_features
 from simulator.frame import Frame
 from simulator.model import Model
 from simulator.recording import Recording
 from storage.contracts.episode import Episode
 from storage.contracts.errors import DataError
 
-CONTEXT_CHUNKS = 16
+CONTEXT_CHUNKS = 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,12 @@ class Group:
     @cached_property
     def all_alive(self) -> bool:
         return bool(self.recording.alive.all())
+
+    @cached_property
+    def siblings(self) -> list[np.ndarray]:
+        """For each robot the indices of those of the same serial: one robot under several specifications."""
+        serial = np.array([name.rpartition("@")[0] for name in self.recording.robots])
+        return [np.flatnonzero(serial == name) for name in serial]
 
     @cached_property
     def _starts(self) -> dict[tuple[int, int], np.ndarray]:
@@ -60,6 +66,11 @@ class Batch:
     chunks: Tensor
     used: Tensor
     kept: Tensor
+    static: Tensor
+    context_static: Tensor
+    slot_factor: Tensor
+    rate_factor: Tensor
+    input_factor: Tensor
 
 
 def make_groups(episodes: Sequence[Episode], model: Model, steps: int) -> list[Group]:
@@ -103,33 +114,83 @@ def draw(group: Group, config: SimulatorConfig, update: int, members: range, ste
     size = min(config.max_batch, max(config.min_batch, config.rows // steps))
     groups = min(config.groups, size)
     size -= size % groups
+    count = _context_count(group.frame, config, np.random.default_rng([config.seed, update, 1 << 21]))
     parts = [
-        _draw_one(group, config, np.random.default_rng([config.seed, update, m]), groups, size, steps) for m in members
+        _draw_one(group, config, np.random.default_rng([config.seed, update, m]), groups, size, steps, count)
+        for m in members
     ]
     return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)))
 
 
 def _draw_one(
-    group: Group, config: SimulatorConfig, rng: np.random.Generator, groups: int, size: int, steps: int
+    group: Group, config: SimulatorConfig, rng: np.random.Generator, groups: int, size: int, steps: int, count: int
 ) -> tuple[np.ndarray, ...]:
     frame, per = group.frame, size // groups
     usable = [r for r in range(len(group.recording.robots)) if len(group.starts(r, steps))]
     robot = rng.choice(np.array(usable), groups)
+    context = np.array([rng.choice(group.siblings[r]) for r in robot])
     rows = np.stack([rng.choice(group.starts(r, steps), per) for r in robot])
-    chunks = np.zeros((groups, CONTEXT_CHUNKS), dtype=np.int64)
-    used = np.zeros((groups, CONTEXT_CHUNKS), dtype=bool)
-    most = int(np.clip(round(config.prompt_s / (frame.chunk_rows * frame.dt)), 1, CONTEXT_CHUNKS))
-    for g, r in enumerate(robot):
+    chunks = np.zeros((groups, count), dtype=np.int64)
+    used = np.zeros((groups, count), dtype=bool)
+    for g, r in enumerate(context):
         found = group.starts(r, frame.chunk_rows)
-        count = 0 if rng.random() < config.prompt_drop else int(rng.integers(1, most + 1))
-        if not len(found) or not count:
+        if not len(found) or rng.random() < config.prompt_drop:
             continue
-        chunks[g] = rng.choice(found, CONTEXT_CHUNKS)
+        chunks[g] = rng.choice(found, count)
         apart = (chunks[g][:, None] + frame.chunk_rows < rows[g] - frame.history_rows) | (
             chunks[g][:, None] > rows[g] + steps
         )
-        used[g] = (np.arange(CONTEXT_CHUNKS) < count) & apart.all(1)
+        used[g] = apart.all(1)
+    statics = _forgetful(group, config, rng, robot, context)
+    statics, factors = _jittered(group, config, rng, statics)
     kept = np.where(
         rng.random(size) < config.history_drop, rng.integers(0, frame.history_rows + 1, size), frame.history_rows
     )
-    return rows.reshape(-1), robot.astype(np.int64), chunks, used, kept.astype(np.int64)
+    return rows.reshape(-1), robot.astype(np.int64), chunks, used, kept.astype(np.int64), *statics, *factors
+
+
+def _context_count(frame: Frame, config: SimulatorConfig, rng: np.random.Generator) -> int:
+    """Chunks per prompt of one update, evenly in the logarithm: from a fraction of a second to `prompt_s`."""
+    most = int(np.clip(round(config.prompt_s / (frame.chunk_rows * frame.dt)), 1, CONTEXT_CHUNKS))
+    return round(float(np.exp(rng.uniform(0, np.log(most)))))
+
+
+def _forgetful(
+    group: Group, config: SimulatorConfig, rng: np.random.Generator, robot: np.ndarray, context: np.ndarray
+) -> list[np.ndarray]:
+    """Static features [E, G, F] of the targets and of the prompts, with known physical quantities forgotten at random,
+    so that any subset of a specification works. A quantity that differs between prompt and target (somebody changed
+    it) stays known."""
+    shape = group.frame.structure.shape
+    columns = physical_columns(shape)
+    tables = [group.static.numpy()[index].copy() for index in (robot, context)]
+    pairs = [table[..., columns].reshape(*table.shape[:2], -1, 2) for table in tables]
+    same = (pairs[0][..., 0] == pairs[1][..., 0]) & (pairs[0][..., 1] == pairs[1][..., 1])
+    mode = rng.random((len(robot), 1, 1))
+    chance = np.where(mode < 0.3, 0.0, np.where(mode < 0.6, 1.0, rng.random((len(robot), 1, 1))))
+    said = np.isin(physical_fields(shape), config.always_said)
+    chance = np.where(said & (mode < 0.6), 0.0, chance)
+    forget = (rng.random(same.shape) < chance * config.forget) & same
+    for table, pair in zip(tables, pairs, strict=True):
+        table[..., columns] = np.where(forget[..., None], 0.0, pair).reshape(*table.shape[:2], -1)
+    return [table.transpose(1, 0, 2) for table in tables]
+
+
+def _jittered(
+    group: Group, config: SimulatorConfig, rng: np.random.Generator, statics: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Factors of scales, rates [E, G, K] and input scales [E, G, J], and static features that tell of them."""
+    structure = group.frame.structure
+    shape = structure.shape
+    groups = statics[0].shape[1]
+    moving = np.zeros(shape.slots)
+    moving[shape.pairs : 2 * shape.pairs] = 1.0
+    logs = [
+        config.jitter * rng.standard_normal((1, groups, 1)) * structure.present[:, None] * moving,
+        config.jitter * rng.standard_normal((1, groups, 1)) * structure.present[:, None].astype(float),
+        config.jitter * rng.standard_normal((1, groups, 1)) * structure.input_present[:, None].astype(float),
+    ]
+    for static in statics:
+        for columns, log in zip(scale_columns(shape), logs, strict=True):
+            static[..., columns] += log
+    return statics, [np.exp(log).astype(np.float32) for log in logs]

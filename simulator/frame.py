@@ -5,7 +5,8 @@ Internal layout, everywhere in this package: [M, E, B, ...] - members, entities,
 product serves all members and pooling over entities is another.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ class Frame:
     label_mask: Tensor
     tap_mask: Tensor
     adjacency: Tensor
+    lineage: Tensor
+    turning: Tensor
     static: Tensor
     any_angle: bool
     any_limited: bool
@@ -79,6 +82,15 @@ class Frame:
         )
 
     @property
+    def substeps(self) -> int:
+        """Parts of a control period, none longer than `SUBSTEP_S`."""
+        return max(1, math.ceil(self.dt / SUBSTEP_S - 1e-6)) if self.structure.shape.pairs else 1
+
+    @property
+    def substep(self) -> float:
+        return self.dt / self.substeps
+
+    @property
     def history_rows(self) -> int:
         """Past rows that a reset reads, for knots and for commands under way."""
         return max(self.structure.shape.knots * self.knot_stride, self.structure.shape.taps)
@@ -87,9 +99,25 @@ class Frame:
     def chunk_rows(self) -> int:
         return CHUNK_KNOTS * self.chunk_stride
 
-    def normalise_inputs(self, inputs: Tensor) -> Tensor:
-        """[..., E, J] physical to scaled; absent slots are zero."""
-        return (inputs - self.input_center) / self.input_scale * self.input_present
+    def normalise_inputs(self, inputs: Tensor, rows: int = 0) -> Tensor:
+        """[..., E, B, (rows,) J] physical to scaled; absent slots are zero. `rows`: axes between B and J."""
+        center, scale, present = self.input_center, self.input_scale, self.input_present
+        for _ in range(rows):
+            center, scale, present = center[..., None, :], scale[..., None, :], present[..., None, :]
+        return (inputs - center) / scale * present
+
+    def rescaled(self, slot: Tensor, rate: Tensor, inputs: Tensor) -> "Frame":
+        """The frame with scales times `slot`, rates times `rate` [M, E, B, K] and input scales times `inputs` [M, E, B,
+        J], one per world: training varies them, so that a robot's own scales need not be those of any other."""
+        return replace(
+            self,
+            scale=self.scale * slot,
+            inverse=self.inverse / slot,
+            offset=self.offset / slot,
+            present_rate=self.present_rate * rate,
+            step_scale=self.step_scale * rate,
+            input_scale=self.input_scale * inputs,
+        )
 
     def difference(self, a: Tensor, b: Tensor) -> Tensor:
         """a - b for [..., E, (...,) B, K], angles wrapped to [-pi, pi)."""
@@ -105,7 +133,15 @@ class Frame:
         squared = torch.matmul(x * x, self.unit_matrix)
         return torch.where(squared > 0, x * torch.rsqrt(squared.clamp_min(1e-12)), x)
 
+    def repeated(self, count: int) -> "Frame":
+        """Every column `count` times, one after the other; a frame that all worlds share stays as it is."""
+        names = ("scale", "inverse", "offset", "present_rate", "step_scale", "input_scale")
+        if self.scale.shape[-2] == 1:
+            return self
+        return replace(self, **{name: getattr(self, name).repeat_interleave(count, -2) for name in names})
 
+
+SUBSTEP_S = 0.025
 _INNER = 0.9
 _DEPTH = 2 * _INNER / (1 - _INNER)
 
@@ -135,11 +171,13 @@ def _tables(structure: Structure, scales: Scales, delay_s: float) -> dict[str, n
     return {
         "wrapped": scales.wrapped.astype(bool),
         "label_mask": labels[:, None],
-        "input_center": scales.input_center.astype(np.float32),
-        "input_scale": scales.input_scale.astype(np.float32),
-        "input_present": structure.input_present.astype(np.float32),
+        "input_center": scales.input_center[:, None].astype(np.float32),
+        "input_scale": scales.input_scale[:, None].astype(np.float32),
+        "input_present": structure.input_present[:, None].astype(np.float32),
         "tap_mask": (np.arange(shape.taps) >= shape.taps - taps)[:, None].astype(np.float32),
         "adjacency": structure.adjacency.copy(),
+        "lineage": structure.lineage,
+        "turning": structure.angle[:, :1, None].astype(np.float32) * (shape.pairs > 0),
         "static": static_features(structure, scales),
     }
 

@@ -1,35 +1,33 @@
-"""The scene latent by entity, whatever layout the model keeps it in; scales and messages of edited structures.
+"""The scene latent, Z numbers per entity, kept flat as [M, E * Z]; scales and messages of edited structures.
 
-A model has one latent per entity ([M, E * Z]) or one that all entities share ([M, Z]). Nothing here draws or learns.
+Nothing here learns.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from simulator import noise
 from simulator.scales import Scales
 from simulator.structure import Structure
 
-PER_ENTITY = False
-"""Does the model of this engine keep one latent per entity?"""
-
-
-def width_of(entities: int, width: int) -> int:
-    """Columns of the posterior of a robot with `entities`, when one latent has `width`."""
-    return entities * width if PER_ENTITY else width
+_SCENE_STREAM = 0
 
 
 def rows_of(latent: Tensor, entities: int) -> Tensor:
-    """[M, E, Z] of [M, E * Z], or of a shared [M, Z], which repeats."""
-    if PER_ENTITY:
-        return latent.view(latent.shape[0], entities, -1)
-    return latent[:, None].expand(-1, entities, -1)
+    """[M, E, Z] of [M, E * Z]."""
+    return latent.view(latent.shape[0], entities, -1)
 
 
-def flat(rows: Tensor) -> Tensor:
-    """The inverse of `rows_of`; where one latent must do for all, the mean of the rows."""
-    return rows.flatten(1) if PER_ENTITY else rows.mean(1)
+def normals(seed: int, worlds: int, columns: int, width: int) -> Tensor:
+    """[N, E * Z] standard normals; those of world i and entity e depend on (seed, i, e) only."""
+    world = torch.arange(worlds)
+    drawn = [
+        noise.normal(seed, _SCENE_STREAM, world, torch.full_like(world, e), width) for e in range(columns // width)
+    ]
+    return torch.cat(drawn, dim=1)
 
 
 def joined_scales(first: Scales, second: Scales) -> Scales:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from simulator import noise
-from simulator.scene import SCENE_STREAM, Scene
+from simulator import latent
+from simulator.scene import Scene
 from simulator.worlds import Worlds
 from storage.contracts.errors import InputError
 
@@ -32,11 +32,10 @@ class MixedScene:
         if n < 1:
             raise InputError(f"a scene is sampled into at least one world, given n={n}")
         first = self.scenes[0]
-        world = torch.arange(n)
-        member, robot = world % first.model.members, self.robots(n)
+        member, robot = torch.arange(n) % first.model.members, self.robots(n)
         mean, deviation = (torch.stack([getattr(s, name) for s in self.scenes]) for name in ("mean", "deviation"))
-        normal = noise.normal(seed, SCENE_STREAM, world, torch.zeros_like(world), mean.shape[-1])
-        z = mean[robot, member] + deviation[robot, member] * normal
+        normal = latent.normals(seed, n, mean.shape[-1], first.model.config.scene)
+        z = mean[robot, member] + deviation[robot, member] * first.model.temperature.scene * normal
         return Worlds(first.model, first.spec, first.frame_on(device), z.to(device), seed)
 
     def robots(self, n: int) -> torch.Tensor:

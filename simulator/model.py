@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from simulator import network
@@ -33,6 +34,14 @@ class Traits(Contract):
     reward_scale: float = 1.0
 
 
+class Temperature(Contract):
+    """Factors on what is sampled, fitted by `calibrate`: noise of each step and of the start, and the scene's
+    deviation."""
+
+    process: float = Field(default=1.0, gt=0)
+    scene: float = Field(default=1.0, gt=0)
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """`theta` [M, P]; `scales` by structure key; `starts` by structure key: first rows of training episodes [n, S]."""
@@ -43,6 +52,7 @@ class Model:
     theta: Tensor
     scales: dict[str, Scales]
     starts: dict[str, np.ndarray] = field(default_factory=dict)
+    temperature: Temperature = field(default_factory=Temperature)
 
     @property
     def members(self) -> int:

@@ -15,8 +15,8 @@ from simulator import dynamics, network
 from simulator.config import SimulatorConfig
 from simulator.dynamics import Core
 from simulator.encoders import episode as episode_encoder
-from simulator.encoders.registry import Factors
 from simulator.fleet import Batch, Group
+from simulator.frame import Frame
 from simulator.model import Traits
 from simulator.network import Conditioning, Weights
 
@@ -55,30 +55,37 @@ def batch_loss(
     w: Weights, group: Group, batch: Batch, config: SimulatorConfig, traits: Traits, noise: Noise, steps: int
 ) -> Tensor:
     """Loss per member [M]."""
-    recording, frame = group.recording, group.frame
+    recording = group.recording
     samples = config.samples
-    mean, deviation = _scene_posterior(w, group, batch, config)
     members, size = batch.rows.shape
-    per = size // mean.shape[1]
-    z = mean.repeat_interleave(per, 1).repeat(1, samples, 1)
-    z = z + deviation.repeat_interleave(per, 1).repeat(1, samples, 1) * noise.scene
+    groups = batch.chunks.shape[1]
+    per = size // groups
+
+    def worlds(value: Tensor) -> Tensor:
+        """[M, E, G, F] to [M, E, samples * B, F]."""
+        return value.repeat_interleave(per, 2).repeat(1, 1, samples, 1)
+
+    jittered = group.frame.rescaled(batch.slot_factor, batch.rate_factor, batch.input_factor)
+    mean, deviation = _scene_posterior(w, group, jittered, batch)
+    frame = group.frame.rescaled(*(worlds(f) for f in (batch.slot_factor, batch.rate_factor, batch.input_factor)))
+    entities = group.frame.structure.entities
+    z = worlds(mean) + worlds(deviation) * noise.scene.unflatten(-1, (entities, -1)).transpose(1, 2)
     rows = batch.rows.repeat(1, samples)
-    static = group.static[batch.robot].repeat_interleave(per, 1).repeat(1, samples, 1, 1).permute(0, 2, 1, 3)
-    conditioning = network.condition(w, static, z)
-    core = _first_core(w, group, conditioning, rows, batch.kept.repeat(1, samples), noise.start)
+    conditioning = network.condition(w, worlds(batch.static), z, frame.adjacency)
+    core = _first_core(w, group, frame, conditioning, rows, batch.kept.repeat(1, samples), noise.start)
     ahead = batch.rows[..., None] + torch.arange(steps + 1)
     target = recording.x[ahead].permute(2, 0, 3, 1, 4)
     seen = recording.valid[ahead].permute(2, 0, 3, 1, 4)
-    inputs = frame.normalise_inputs(recording.inputs[ahead]).permute(2, 0, 3, 1, 4).repeat(1, 1, 1, samples, 1)
+    inputs = recording.inputs[ahead].permute(2, 0, 3, 1, 4).repeat(1, 1, 1, samples, 1)
+    inputs = frame.normalise_inputs(inputs)
     dt = recording.dt[ahead].permute(2, 0, 1)[:, :, None, :, None].repeat(1, 1, 1, samples, 1)
     sensor = dynamics.spread(conditioning.sensor) * frame.step_scale * frame.present
-    log_dt = dynamics.relative_log(frame, dt)
     discrete = frame.structure.shape.categories or not group.all_alive or traits.rewarded or traits.terminates
     total = torch.zeros(members)
     reached = []
     for k in range(steps):
         core = core._replace(queue=dynamics.push(core.queue, inputs[k]))
-        moved = dynamics.advance(w, frame, core, conditioning, noise.process[k], dt[k], log_dt[k])
+        moved = dynamics.advance(w, frame, core, conditioning, noise.process[k], dt[k], frame.substeps)
         core = moved.core
         reached.append(core.x)
         if discrete:
@@ -90,7 +97,7 @@ def batch_loss(
     counted = (seen[1:] & frame.present).float().sum((2, 3, 4)).clamp_min(1.0)
     total = total + (error / counted).mean(0)
     # KL of the scene posterior to N(0, 1)
-    kl = 0.5 * (mean**2 + deviation**2 - 1.0 - 2.0 * deviation.log()).sum(-1).mean(-1)
+    kl = 0.5 * (mean**2 + deviation**2 - 1.0 - 2.0 * deviation.log()).sum((1, 3)).mean(-1)
     return total + config.kl_weight * kl
 
 
@@ -104,21 +111,20 @@ def crps(group: Group, observed: Tensor, target: Tensor, samples: int) -> Tensor
     return accuracy - 0.5 * torch.stack(apart).mean(0)
 
 
-def _scene_posterior(w: Weights, group: Group, batch: Batch, config: SimulatorConfig) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [M, G, Z] of z given each group's context chunks."""
-    members, groups, count = batch.chunks.shape
-    frame = group.frame
-    x = episode_encoder.chunk_features(group.recording, frame, batch.chunks.flatten(1))
-    static = group.static[batch.robot].repeat_interleave(count, 1).permute(0, 2, 1, 3)
-    factors: Factors = episode_encoder.ENCODER.encode(w, frame, x, static)
-    precision = factors.precision.view(members, groups, count, -1) * batch.used[..., None]
-    mean = factors.mean.view(members, groups, count, -1)
-    total = 1.0 + precision.sum(2)
-    return (precision * mean).sum(2) / total, total.rsqrt()
+def _scene_posterior(w: Weights, group: Group, frame: Frame, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [M, E, G, Z] of z given each group's context chunks."""
+    count = batch.chunks.shape[2]
+    each = frame.repeated(count)
+    x = episode_encoder.chunk_features(group.recording, each, batch.chunks.flatten(1))
+    mean, precision = episode_encoder.ENCODER.encode(w, frame, x, batch.context_static, batch.used.float())
+    total = 1.0 + precision
+    return precision * mean / total, total.rsqrt()
 
 
-def _first_core(w: Weights, group: Group, c: Conditioning, rows: Tensor, kept: Tensor, noise: Tensor) -> Core:
-    recording, frame = group.recording, group.frame
+def _first_core(
+    w: Weights, group: Group, frame: Frame, c: Conditioning, rows: Tensor, kept: Tensor, noise: Tensor
+) -> Core:
+    recording = group.recording
     count = frame.history_rows
     past = rows[..., None] + torch.arange(-count, 1)
     first = recording.first[rows][..., None]
@@ -126,8 +132,8 @@ def _first_core(w: Weights, group: Group, c: Conditioning, rows: Tensor, kept: T
     past_known = past[..., :-1] >= first
     past = torch.maximum(past, first)
     history = recording.x[past].permute(0, 3, 1, 2, 4)
-    inputs = frame.normalise_inputs(recording.inputs[past[..., :-1]])
-    inputs = torch.where(past_known[..., None, None], inputs, safe_inputs(group)).permute(0, 3, 1, 2, 4)
+    inputs = torch.where(past_known[..., None, None], recording.inputs[past[..., :-1]], safe_inputs(group))
+    inputs = frame.normalise_inputs(inputs.permute(0, 3, 1, 2, 4), rows=1)
     x, memory = dynamics.start(w, frame, c, history, inputs, known[:, None].float(), noise)
     taps = frame.structure.shape.taps
     core = Core(x, recording.labels[rows].permute(0, 2, 1, 3), None, memory, inputs[..., -taps:, :])
@@ -135,12 +141,12 @@ def _first_core(w: Weights, group: Group, c: Conditioning, rows: Tensor, kept: T
 
 
 def safe_inputs(group: Group) -> Tensor:
-    """[E, J] scaled: what acts before anything was commanded."""
+    """[E, J] physical: what acts before anything was commanded."""
     structure = group.frame.structure
     flat = torch.zeros(structure.entities * structure.shape.inputs)
     safe = torch.from_numpy(structure.spec.safe).float()
     flat[torch.from_numpy(structure.input_slot[: len(safe)])] = safe
-    return group.frame.normalise_inputs(flat.view(structure.entities, structure.shape.inputs))
+    return flat.view(structure.entities, structure.shape.inputs)
 
 
 def _forced(group: Group, core: Core, rows: Tensor) -> Core:

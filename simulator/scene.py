@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from simulator import editing, latent, noise
+from simulator import editing, latent
 from simulator.encoders.registry import encoders, posterior
 from simulator.frame import Frame
 from simulator.model import Model
@@ -19,12 +19,10 @@ from storage.contracts.channel import Channel
 from storage.contracts.errors import InputError
 from storage.contracts.robot import Entity, RobotSpec
 
-SCENE_STREAM = 0
-
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """`mean`, `deviation` [M, E * Z] or, where entities share one latent, [M, Z]: each member's posterior.
+    """`mean`, `deviation` [M, E * Z]: each member's posterior, Z numbers per entity.
 
     `unused`: parts of the prompt that no encoder of this simulator reads, such as notes; they did not change the
     scene. `known`: robots that the simulator was trained on. `parts`: how many entities each robot of a composed
@@ -45,14 +43,9 @@ class Scene:
         only, entity by entity."""
         if n < 1:
             raise InputError(f"a scene is sampled into at least one world, given n={n}")
-        world = torch.arange(n)
-        member = world % self.model.members
-        width = self.model.config.scene
-        drawn = [
-            noise.normal(seed, SCENE_STREAM, world, torch.full_like(world, e), width)
-            for e in range(self.mean.shape[1] // width)
-        ]
-        z = self.mean[member] + self.deviation[member] * torch.cat(drawn, dim=1)
+        member = torch.arange(n) % self.model.members
+        normal = latent.normals(seed, n, self.mean.shape[1], self.model.config.scene)
+        z = self.mean[member] + self.deviation[member] * self.model.temperature.scene * normal
         return Worlds(self.model, self.spec, self.frame_on(device), z.to(device), seed)
 
     def edit(self, edits: Mapping[str, str]) -> "Scene":
@@ -74,8 +67,6 @@ class Scene:
         own = self.frame.scales
         fresh = latent.kept_scales(self.model.frame(spec).scales, [len(self.spec.entities)])
         made = self._of(spec, latent.joined_scales(own, fresh), self.parts and (*self.parts[:-1], self.parts[-1] + 1))
-        if not latent.PER_ENTITY:
-            return made
         prior = torch.zeros_like(self.mean[:, : self.model.config.scene])
         mean, deviation = torch.cat([self.mean, prior], 1), torch.cat([self.deviation, prior + 1.0], 1)
         return replace(made, mean=mean, deviation=deviation)
@@ -86,25 +77,21 @@ class Scene:
         keep = [i for i, row in enumerate(self.spec.entities) if row.name != name]
         gone = next(i for i, row in enumerate(self.spec.entities) if row.name == name)
         made = self._of(spec, latent.kept_scales(self.frame.scales, keep), _without(self.parts, gone))
-        if not latent.PER_ENTITY:
-            return made
         mean, deviation = latent_rows(self)
-        return replace(made, mean=latent.flat(mean[:, keep]), deviation=latent.flat(deviation[:, keep]))
+        return replace(made, mean=mean[:, keep].flatten(1), deviation=deviation[:, keep].flatten(1))
 
     def compose(self, other: "Scene", names: tuple[str, str] = ("first", "second")) -> "Scene":
         """Both robots side by side in one world: names get a prefix, and the two do not act on each other.
 
-        Each keeps its posterior where the latent is per entity; where one latent must do for all, the composed scene
-        has the mean of both. Raises InputError for scenes of two simulators or of two control rates.
+        Each keeps its posterior. Raises InputError for scenes of two simulators or of two control rates.
         """
         if other.model is not self.model:
             raise InputError("two scenes can be composed when one simulator grounded both")
         spec = editing.composed(self.spec, other.spec, names)
         parts = tuple(size for scene in (self, other) for size in (scene.parts or (len(scene.spec.entities),)))
         made = self._of(spec, latent.joined_scales(self.frame.scales, other.frame.scales), parts)
-        mean, deviation = (
-            latent.flat(torch.cat(rows, dim=1)) for rows in zip(latent_rows(self), latent_rows(other), strict=True)
-        )
+        mean = torch.cat([self.mean, other.mean], dim=1)
+        deviation = torch.cat([self.deviation, other.deviation], dim=1)
         unused = tuple(dict.fromkeys((*self.unused, *other.unused)))
         return replace(made, mean=mean, deviation=deviation, unused=unused)
 
@@ -129,7 +116,7 @@ def ground(model: Model, prompt: Prompt, known: tuple[RobotSpec, ...] = ()) -> S
     recording = Recording.of(prompt.episodes, model.structure(prompt.robot)) if prompt.episodes else None
     frame = model.frame(prompt.robot, recording)
     weights = model.weights()
-    width = latent.width_of(len(prompt.robot.entities), model.config.scene)
+    width = len(prompt.robot.entities) * model.config.scene
     with torch.no_grad():
         found = [encoder.factors(weights, frame, prompt) for encoder in encoders()]
         mean, deviation = posterior([f for f in found if f is not None], model.members, width)

@@ -14,7 +14,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from simulator.config import SimulatorConfig
-from simulator.model import Model, Traits, model_layout
+from simulator.model import Model, Temperature, Traits, model_layout
 from simulator.parameters import from_arrays, to_arrays
 from simulator.prompt import Prompt
 from simulator.scales import Scales
@@ -27,7 +27,7 @@ from storage.contracts.errors import DataError, IncompatibleError
 from storage.contracts.figures import Scorecard
 from storage.contracts.robot import RobotSpec
 
-ARCHITECTURE = "entity-ensemble-1"
+ARCHITECTURE = "entity-ensemble-2"
 
 
 class ByteStore(Protocol):
@@ -98,6 +98,7 @@ class Simulator:
             "training": model.config.model_dump(mode="json"),
             "shape": model.shape.model_dump(mode="json"),
             "traits": model.traits.model_dump(mode="json"),
+            "temperature": model.temperature.model_dump(mode="json"),
             "scales": {key: scales.to_json() for key, scales in sorted(model.scales.items())},
         }
 
@@ -121,7 +122,8 @@ class Simulator:
         arrays = load_safetensors(files["weights"])
         starts = {name.removeprefix("starts."): a for name, a in arrays.items() if name.startswith("starts.")}
         theta = from_arrays(arrays, model_layout(shape, config))
-        model = Model(config, shape, Traits.model_validate(parts["traits"]), theta, scales, starts)
+        traits, temperature = Traits.model_validate(parts["traits"]), Temperature.model_validate(parts["temperature"])
+        model = Model(config, shape, traits, theta, scales, starts, temperature)
         return cls(model, manifest.specs, manifest.digest)
 
     @classmethod

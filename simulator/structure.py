@@ -157,6 +157,7 @@ class Structure:
         self.category_columns, self.category_slot = _table(categories)
         _, self.input_slot = _table(inputs)
         self.adjacency = _adjacency(spec)
+        self.lineage = _lineage(spec, self.angle[:, 0] if shape.slots else np.zeros(entities, dtype=bool))
 
     def _place(self, e: int, k: int, channel: Channel, i: int) -> None:
         self.present[e, k] = True
@@ -192,6 +193,27 @@ def _table(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     rows = sorted(rows)
     array = np.array(rows, dtype=np.int64).reshape(-1, 2)
     return array[:, 0], array[:, 1]
+
+
+def _lineage(spec: RobotSpec, turns: np.ndarray) -> np.ndarray:
+    """[E, E]: 1 or -1 where the column is the row itself, or a joint that carries it and turns about a parallel axis.
+    Joints whose axes nobody told turn themselves only."""
+    index = {entity.name: i for i, entity in enumerate(spec.entities)}
+    table = np.zeros((len(index), len(index)), dtype=np.float32)
+    for i, entity in enumerate(spec.entities):
+        if not turns[i]:
+            continue
+        table[i, i] = 1.0
+        seen, parent = {entity.name}, entity.parent
+        while parent is not None and parent not in seen and entity.axis is not None:
+            seen.add(parent)
+            carrier = spec.entities[index[parent]]
+            if turns[index[parent]] and carrier.axis is not None:
+                along = float(np.dot(entity.axis, carrier.axis))
+                along /= float(np.linalg.norm(entity.axis) * np.linalg.norm(carrier.axis)) + 1e-12
+                table[i, index[parent]] = np.sign(along) if abs(along) > 0.99 else 0.0
+            parent = carrier.parent
+    return table
 
 
 def _adjacency(spec: RobotSpec) -> np.ndarray:

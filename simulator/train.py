@@ -188,7 +188,7 @@ def _one_update(
     batch = draw(group, config, update, members, steps)
     frame = group.frame
     size = (frame.structure.entities, batch.rows.shape[1] * config.samples, model.shape.slots)
-    noise = Noise.draw(config.seed, update, members, config.scene, steps, size)
+    noise = Noise.draw(config.seed, update, members, config.scene * size[0], steps, size)
     theta = state.theta.detach().requires_grad_()
     loss = batch_loss(unpack(theta, model.layout), group, batch, config, model.traits, noise, steps)
     (gradient,) = torch.autograd.grad(loss.sum(), theta)

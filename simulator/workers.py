@@ -12,6 +12,7 @@ from typing import Any
 import ray
 
 from simulator import checkpoint as checkpoints
+from simulator.calibrate import calibrated, prompts_of
 from simulator.config import SimulatorConfig
 from simulator.simulator import Simulator, joined
 from simulator.train import Progress, train_simulator
@@ -35,12 +36,14 @@ def train_on_workers(
     dataset: str = "",
     name: str = "simulator",
     progress: Progress | None = None,
+    calibration: Sequence[bytes] = (),
 ) -> tuple[SimulatorManifest, dict[str, bytes]]:
     """Trains on encoded episodes; returns the manifest and files of the bundle. Ray must be initialised.
 
     A worker that dies is started again at most three times and goes on from `<checkpoint>/members-<first>-<end>`. The
     number of workers does not change the batches or noise of a member; matrix products of another size may round
-    differently, so the same `workers` give the same bits.
+    differently, so the same `workers` give the same bits. With `calibration`, other encoded episodes, the simulator is
+    recalibrated on them.
     """
     if workers < 1:
         raise InputError(f"at least one worker is needed, given {workers}")
@@ -55,6 +58,9 @@ def train_on_workers(
     ]
     _wait(tasks, paths, len(config.stages(parent is not None)), progress)
     trained = joined([_unpack(result) for result in ray.get(tasks)])
+    if calibration:
+        prompts = prompts_of([decode_episode(data) for data in episodes])
+        trained = calibrated(trained, [decode_episode(data) for data in calibration], prompts=prompts)
     parts, files = trained.to_files()
     lineage = None if parent is None else parent[0].digest
     return SimulatorManifest(name=name, dataset=dataset, parent=lineage, **parts), files

@@ -115,6 +115,11 @@ class Worlds:
             columns = columns.index_copy(1, self._category_columns, labels)
         return columns
 
+    def limits_active(self, state: WorldState) -> Tensor:
+        """bool [N]: worlds in a state so far outside the scales of the scene that the model draws it back."""
+        far = (self.frame.offset[:, 0] + state.channels * self.frame.inverse[:, 0]).abs() > dynamics.FAR
+        return (far & self.frame.present[:, 0] & ~self.frame.angle[:, 0]).flatten(1).any(1)
+
     def clone(self, state: WorldState) -> WorldState:
         return state.clone()
 
@@ -132,10 +137,10 @@ class Worlds:
         core = core._replace(queue=dynamics.push(core.queue, self._internal(inputs)))
         entities = self.frame.structure.entities
         normal = noise.normal(self.seed, _PROCESS, state.world, state.counter, entities * shape.slots)
-        normal = self._internal(normal.view(self.n, entities, shape.slots))
+        normal = self._internal(normal.view(self.n, entities, shape.slots)) * self.model.temperature.process
         period = torch.full((1, 1, 1, 1), dt, device=self.device)
-        log_dt = dynamics.relative_log(self.frame, period)
-        moved = dynamics.advance(self._weights, self.frame, core, self._conditioning(state.z), normal, period, log_dt)
+        parts = max(1, round(self.frame.substeps * dt / self.frame.dt))
+        moved = dynamics.advance(self._weights, self.frame, core, self._conditioning(state.z), normal, period, parts)
         labels, alive, events, task = self._chance(state, moved)
         following = WorldState(
             self._external(moved.core.x), labels, alive, self._external(moved.core.memory),
@@ -191,6 +196,7 @@ class Worlds:
         inputs = self._scaled_inputs(torch.cat([safe, commands], 1), padded)
         known = (torch.arange(rows, device=self.device) >= missing).float()
         normal = noise.normal(self.seed, _START, self._world, counter, structure.entities * shape.slots)
+        normal = normal * self.model.temperature.process
         first, memory = dynamics.start(
             self._weights, frame, self._conditioning(self.z), self._internal_rows(x), self._internal_rows(inputs),
             known.expand(1, 1, 1, rows), self._internal(normal.view(self.n, structure.entities, shape.slots)),
@@ -236,7 +242,8 @@ class Worlds:
         columns = torch.cat([command, extra], dim=-1)
         flat = columns.new_zeros(*columns.shape[:-1], structure.entities * structure.shape.inputs)
         flat = flat.index_copy(-1, self._input_slots, columns)
-        return self.frame.normalise_inputs(flat.view(*columns.shape[:-1], structure.entities, structure.shape.inputs))
+        physical = flat.view(*columns.shape[:-1], structure.entities, 1, structure.shape.inputs)
+        return self.frame.normalise_inputs(physical)[..., 0, :]
 
     def _core(self, state: WorldState) -> Core:
         alive = self._internal(state.alive[..., None].float()) if self.model.traits.mortal else None
@@ -272,8 +279,10 @@ class Worlds:
         """Computed once per scene sample."""
         if self._conditions is None or self._conditions[0] is not z:
             with torch.no_grad():
-                internal = self._internal(z[:, None])[:, 0]
-                found = network.condition(self._weights, self.frame.static[None, :, None], internal)
+                internal = self._internal(z.view(self.n, self.frame.structure.entities, -1))
+                found = network.condition(
+                    self._weights, self.frame.static[None, :, None], internal, self.frame.adjacency
+                )
             self._conditions = (z, found)
         return self._conditions[1]
 

@@ -18,7 +18,7 @@ from simulator.recording import Recording
 from simulator.structure import CHUNK_KNOTS, Shape
 
 _LEAD = 3
-MOST_CHUNKS = 400
+MOST_CHUNKS = 48
 
 
 class EpisodeEncoder:
@@ -26,13 +26,15 @@ class EpisodeEncoder:
     parts = ("episodes",)
 
     def layout(self, shape: Shape, config: SimulatorConfig) -> dict[str, tuple[int, ...]]:
-        d, p = config.width, config.messages
+        d, p, z = config.width, config.messages, config.scene
         inputs = CHUNK_KNOTS * (3 * shape.slots + shape.inputs) + _LEAD * shape.inputs
         return {
             "episode.in": (inputs, d), "episode.static": (features.width(shape), d), "episode.in.b": (d,),
             "episode.message": (d, p), "episode.hidden": (d + 3 * p, d), "episode.hidden.b": (d,),
-            "episode.last": (d, d), "episode.last.b": (d,),
-            "episode.out": (d, 2 * config.scene), "episode.out.b": (2 * config.scene,),
+            "episode.value": (d, d), "episode.weight": (d, d), "episode.weight.b": (d,),
+            "episode.precision": (d, z), "episode.precision.b": (z,),
+            "episode.pooled": (d + 1, d), "episode.pooled.b": (d,), "episode.last": (d, d), "episode.last.b": (d,),
+            "episode.mean": (d, z), "episode.mean.b": (z,),
         }  # fmt: skip
 
     def factors(self, w: Weights, frame: Frame, prompt: Prompt) -> Factors | None:
@@ -48,20 +50,38 @@ class EpisodeEncoder:
             rows = rows[torch.linspace(0, len(rows) - 1, MOST_CHUNKS).long()]
         members = next(iter(w.values())).shape[0]
         x = chunk_features(recording, frame, rows[None].expand(members, -1))
-        return self.encode(w, frame, x, frame.static[None, :, None, :])
+        used = torch.ones(members, 1, len(rows))
+        static = frame.static[None, :, None, :].expand(members, -1, -1, -1)
+        found = self.encode(w, frame, x, static, used)
+        return Factors(*(part.transpose(1, 2).flatten(2) for part in found))
 
-    def encode(self, w: Weights, frame: Frame, x: Tensor, static: Tensor) -> Factors:
-        """`x` [M, E, n, F] chunk features, `static` [M or 1, E, n or 1, F]."""
-        members = x.shape[0]
-        base = network.linear(static.expand(members, -1, -1, -1), w["episode.static"], w["episode.in.b"])
-        hidden = silu(network.linear(x, w["episode.in"]) + base)
+    def encode(self, w: Weights, frame: Frame, x: Tensor, static: Tensor, used: Tensor) -> Factors:
+        """`x` [M, E, G * n, F] features of n chunks of each of G prompts, `static` [M, E, G, F], `used` [M, G, n], 1
+        where a chunk counts. One opinion per prompt and entity: mean and precision [M, E, G, Z].
+
+        The mean is read from a weighted average over chunks, so that chunks may speak together; the precision is a sum
+        over them, so that more of them never widens it.
+        """
+        members, entities, groups, _ = static.shape
+        n = used.shape[2]
+        base = network.linear(static, w["episode.static"], w["episode.in.b"])
+        hidden = network.linear(x, w["episode.in"]).view(members, entities, groups, n, -1) + base[:, :, :, None]
+        hidden = silu(hidden).flatten(2, 3)
         pooled = network.pool(network.linear(hidden, w["episode.message"]), frame.adjacency)
         hidden = silu(network.linear(torch.cat([hidden, pooled], -1), w["episode.hidden"], w["episode.hidden.b"]))
-        hidden = hidden.mean(1, keepdim=True)
+        weight = softplus(network.linear(hidden, w["episode.weight"], w["episode.weight.b"]))
+        value = network.linear(hidden, w["episode.value"])
+        precision = softplus(network.linear(hidden, w["episode.precision"], w["episode.precision.b"]) - 2.0)
+        counted = used[:, None, :, :, None]
+        weight, value, precision = (a.view(members, entities, groups, n, -1) for a in (weight, value, precision))
+        total = (weight * counted).sum(3)
+        average = (weight * counted * value).sum(3) / total.clamp_min(1e-6)
+        amount = torch.log1p(used.sum(2))[:, None, :, None].expand(-1, entities, -1, 1) / 4.0
+        joined = torch.cat([average, amount], -1)
+        hidden = silu(network.linear(joined, w["episode.pooled"], w["episode.pooled.b"]) + base)
         hidden = hidden + silu(network.linear(hidden, w["episode.last"], w["episode.last.b"]))
-        out = network.linear(hidden, w["episode.out"], w["episode.out.b"])[:, 0]
-        mean, raw = out.chunk(2, dim=-1)
-        return Factors(mean, softplus(raw - 2.0))
+        mean = network.linear(hidden, w["episode.mean"], w["episode.mean.b"])
+        return Factors(mean, (precision * counted).sum(3))
 
 
 def chunk_features(recording: Recording, frame: Frame, rows: Tensor) -> Tensor:
@@ -70,7 +90,7 @@ def chunk_features(recording: Recording, frame: Frame, rows: Tensor) -> Tensor:
     knots = rows[..., None] + torch.arange(CHUNK_KNOTS + 1) * stride
     x = recording.x[knots].permute(0, 3, 1, 2, 4)
     flat = x.flatten(2, 3)
-    values = dynamics.slot_features(flat, frame).view(*x.shape[:4], -1)[..., :-1, :]
+    values = dynamics.slot_features(flat, frame.repeated(CHUNK_KNOTS + 1)).view(*x.shape[:4], -1)[..., :-1, :]
     delta = frame.difference(x[..., 1:, :].flatten(2, 3), x[..., :-1, :].flatten(2, 3)).view(
         *x.shape[:3], CHUNK_KNOTS, -1
     )
@@ -78,10 +98,10 @@ def chunk_features(recording: Recording, frame: Frame, rows: Tensor) -> Tensor:
     if shape.pairs:
         moving = frame.scale[..., shape.pairs : 2 * shape.pairs] * frame.dt * stride
         scale = torch.cat([moving, scale[..., shape.pairs :]], dim=-1)
-    change = dynamics.soft(delta / scale[:, :, None]) * frame.present[:, :, None]
+    change = dynamics.soft(delta / scale[..., None, :]) * frame.present[:, :, None]
     before = torch.arange(-_LEAD, CHUNK_KNOTS) * stride
     at = torch.maximum(rows[..., None] + before, recording.first[rows][..., None])
-    inputs = frame.normalise_inputs(recording.inputs[at]).permute(0, 3, 1, 2, 4)
+    inputs = frame.normalise_inputs(recording.inputs[at].permute(0, 3, 1, 2, 4), rows=1)
     return torch.cat([values.flatten(-2), change.flatten(-2), inputs.flatten(-2)], dim=-1)
 
 

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(*arguments: str) -> str:
-    """As from a user's shell: the suite itself may run under make, whose variables would change what the inner one says."""
+    """As from a user's shell: the suite itself may run under make, whose variables would change what the inner one
+    says."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     run = subprocess.run(
         ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=30

@@ -165,7 +165,7 @@ def bake(seed: int, make: Make) -> Episode:
 
 def test_an_appliance_with_a_timer_that_no_sensor_shows(episode_of: Make, small: SimulatorConfig) -> None:
     stages = (Stage(steps=24, share=0.5), Stage(steps=40, share=0.5))
-    config = small.model_copy(update={"updates": 300, "memory": 8, "history_s": 0.4, "curriculum": stages})
+    config = small.model_copy(update={"updates": 450, "memory": 8, "history_s": 0.4, "curriculum": stages})
     sim = train_simulator([bake(s, episode_of) for s in range(12)], config)
     worlds = sim.ground(Prompt(oven_spec())).sample(64, 0)
     state = worlds.reset(History(torch.zeros(1, 9, 1), torch.zeros(1, 8, 1)))

@@ -50,9 +50,8 @@ def test_adding_and_removing_an_entity_leaves_the_specification_as_it_was(scene:
 def test_what_the_prompt_taught_is_kept_and_a_new_entity_has_the_prior(scene: Scene) -> None:
     before, after = latent_rows(scene), latent_rows(scene.add(LAMP))
     assert torch.equal(after[0][:, 0], before[0][:, 0])
-    if latent.PER_ENTITY:
-        assert torch.equal(after[0][:, 1], torch.zeros_like(after[0][:, 1]))
-        assert torch.equal(after[1][:, 1], torch.ones_like(after[1][:, 1]))
+    assert torch.equal(after[0][:, 1], torch.zeros_like(after[0][:, 1]))
+    assert torch.equal(after[1][:, 1], torch.ones_like(after[1][:, 1]))
 
 
 def test_safe_commands_grow_and_shrink_with_their_channels(scene: Scene) -> None:
@@ -155,9 +154,7 @@ def test_only_scenes_of_one_simulator_and_one_rate_share_a_world(scene: Scene, t
         scene.compose(scene, ("a", "a"))
 
 
-def test_with_a_latent_per_entity_each_keeps_its_own(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One entity has one latent in either layout, so this scene can be read as one of a model with one per entity."""
-    monkeypatch.setattr(latent, "PER_ENTITY", True)
+def test_each_entity_keeps_its_own_latent(scene: Scene) -> None:
     width = scene.model.config.scene
     lit = scene.add(LAMP)
     assert lit.mean.shape == (2, 2 * width)
@@ -172,10 +169,7 @@ def test_with_a_latent_per_entity_each_keeps_its_own(scene: Scene, monkeypatch: 
     assert pair.remove("b.lamp").parts == (1, 1)
 
 
-def test_hypotheses_about_an_entity_do_not_depend_on_how_many_there_are(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(latent, "PER_ENTITY", True)
+def test_hypotheses_about_an_entity_do_not_depend_on_how_many_there_are(scene: Scene) -> None:
     alone, pair = scene.sample(6, 3).z, scene.compose(scene).sample(6, 3).z
     assert torch.equal(pair[:, : alone.shape[1]], alone)
     assert not torch.equal(pair[:, alone.shape[1] :], alone)

@@ -68,7 +68,7 @@ def test_angles_are_compared_on_the_circle() -> None:
 
 def test_samples_of_a_noisy_system_cover_what_they_say(oscillator: Make, small: SimulatorConfig) -> None:
     config = small.model_copy(
-        update={"updates": 500, "curriculum": (Stage(steps=4, share=0.6), Stage(steps=12, share=0.4))}
+        update={"updates": 800, "curriculum": (Stage(steps=4, share=0.6), Stage(steps=12, share=0.4))}
     )
     sim = train_simulator([oscillator(s, noise=0.03) for s in range(12)], config)
     clips = tuple(oscillator(s, noise=0.03) for s in (200, 201))

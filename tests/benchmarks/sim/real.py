@@ -1,18 +1,39 @@
-"""Real robots that the calibration of a simulator is measured on, where their logs are at hand.
+"""Real robots whose public logs may be at hand, and simulators trained on their training runs.
 
-The logs are public and not part of the repository; without them the figures of real robots are left out, and the
-targets that need them are missed.
+The logs are not part of the repository; without them the figures of real robots are left out, and the targets that need
+them are missed. `python -m tests.benchmarks.sim.real --work FOLDER [--pretrained]` trains what the benchmarks of real
+robots score: resumable, one bundle per robot, kept under the folder. Test runs take no part in anything here.
 """
 
+import argparse
+import hashlib
+import sys
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from fleet_ingest.convert import convert_log
+from fleet_ingest.formats.read import read_log
+from fleet_ingest.mapping_yaml import load_mapping
+from simulator.calibrate import calibrated, prompts_of
+from simulator.config import SimulatorConfig
 from simulator.prompt import Prompt
+from simulator.simulator import Simulator
+from simulator.train import train_simulator
+from storage.contracts.canonical import digest_of
+from storage.contracts.dataset import split_of
 from storage.contracts.episode import Episode
+from storage.contracts.errors import DataError
+from tests.benchmarks.sim.bundle import PRETRAINED, ROOT, WORK, load_simulator, save_simulator
+
+DATA = ROOT.parent / "shared" / "data"
+MAPPINGS = {"double_pendulum": "double_pendulum", "qube": "qube", "cartpole": "quanser_cartpole"}
+CONFIG = SimulatorConfig(updates=6000, rows=1024, learning_rate=4e-3, jitter=0.0, forget=0.0)
 
 
 @dataclass(frozen=True)
 class RealRobot:
-    """`fit`: runs that baselines may be fitted on; `test`: runs that nothing was fitted or chosen on."""
+    """`fit`: runs for trainings and baselines; `test`: runs on which nothing was fitted or chosen."""
 
     name: str
     prompt: Prompt
@@ -20,6 +41,77 @@ class RealRobot:
     test: tuple[Episode, ...]
 
 
+def runs(robot: str) -> dict[str, list[Episode]]:
+    """Path below the robot's folder -> its episodes; empty where the logs are not at hand."""
+    folder = DATA / robot
+    mapping = load_mapping(ROOT / "fleet_ingest" / "mappings" / f"{MAPPINGS[robot]}.yaml")
+    found: dict[str, list[Episode]] = {}
+    for path in sorted(folder.rglob("*.parquet")):
+        name, digest = str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            found[name] = convert_log(read_log(path), mapping, raw_sha256=digest, path=name).episodes
+        except DataError as error:
+            sys.stderr.write(f"left out: {name}: {error}\n")
+    return found
+
+
+def is_test(robot: str, name: str) -> bool:
+    """Disturbed runs of the double pendulum (the folders of C.1), swing-ups of the others."""
+    return "disturbed" in name if robot == "double_pendulum" else "swing_up" in name
+
+
 def real_robots() -> list[RealRobot]:
-    """Empty where the logs are not at hand."""
-    return []
+    """One per robot that has test runs; the prompt is its own training runs."""
+    found = []
+    for robot in MAPPINGS:
+        by_name = runs(robot)
+        test = tuple(e for name, es in by_name.items() if is_test(robot, name) for e in es)
+        fit = tuple(e for name, es in by_name.items() if not is_test(robot, name) for e in es)
+        if test and fit:
+            own = tuple(e for e in fit if e.robot == test[0].robot)
+            found.append(RealRobot(robot, Prompt(test[0].spec, own), fit, test))
+    return found
+
+
+def bundle(robot: str, work: Path, *, pretrained: bool, updates: int = CONFIG.updates, quiet: bool = True) -> Simulator:
+    """The simulator of a robot's training runs, found under `work` or trained there; goes on from a checkpoint."""
+    kind = "pretrained" if pretrained else "real-only"
+    folder = work / f"real-{robot}-{kind}-{updates}"
+    if (folder / "manifest.json").is_file():
+        return load_simulator(folder)
+    fit = [e for name, es in runs(robot).items() if not is_test(robot, name) for e in es]
+    # A tenth of the training runs, chosen by their hashes, is kept for recalibration.
+    side = [split_of(e.provenance.raw_sha256) == "validation" for e in fit]
+    held = [e for e, kept in zip(fit, side, strict=True) if kept]
+    episodes = [e for e, kept in zip(fit, side, strict=True) if not kept]
+    parent = load_simulator(PRETRAINED) if pretrained else None
+    config = CONFIG.model_copy(update={"updates": updates, "warm_updates": updates})
+    begin, cpu = time.monotonic(), time.process_time()
+
+    def say(share: float, text: str) -> None:
+        if not quiet:
+            left = (time.monotonic() - begin) * (1 - share) / max(share, 1e-9)
+            sys.stderr.write(f"\r{robot}, {kind}: {share:6.1%}, {left:.0f} s to go, {text:50.50}")
+
+    made = train_simulator(episodes, config, parent=parent, checkpoint=folder / "checkpoint.safetensors", progress=say)
+    if held:
+        made = calibrated(made, held, prompts=prompts_of(episodes))
+    cost = {"wall_s": time.monotonic() - begin, "cpu_s": time.process_time() - cpu, "updates": updates}
+    dataset = digest_of(sorted(e.provenance.raw_sha256 for e in episodes))
+    save_simulator(made, folder, f"{robot}-{kind}", dataset, **cost)
+    return load_simulator(folder)
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--work", type=Path, default=WORK)
+    words.add_argument("--robot", choices=list(MAPPINGS), action="append")
+    words.add_argument("--pretrained", action="store_true", help="start from simulator/pretrained")
+    words.add_argument("--updates", type=int, default=CONFIG.updates)
+    arguments = words.parse_args()
+    for robot in arguments.robot or MAPPINGS:
+        bundle(robot, arguments.work, pretrained=arguments.pretrained, updates=arguments.updates, quiet=False)
+
+
+if __name__ == "__main__":
+    main()
