@@ -18,6 +18,7 @@ from fleet_ingest.robot.log import write_log
 from fleet_ingest.robot.plan import Assignment
 from fleet_ingest.robot.protocol import CompleteAssignment, RefuseAssignment
 from fleet_ingest.robot.spool import Spool
+from fleet_ingest.robot.throttle import Throttle
 from fleet_ingest.robot.uploader import Uploader
 from policy.runtime.runner import PolicyRunner
 from storage.contracts.errors import DataError, InputError, Sim2RealError, UnavailableError
@@ -39,13 +40,14 @@ class Agent:
         poll_s: float,
         note: Callable[[str], None] = lambda text: None,
         proxy: str | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._driver = driver
         self._serial = serial
         self._poll_s = poll_s
         self._note = note
         self._stop = threading.Event()
-        self._client = Client(api, credentials, pause=self._stop.wait, note=note, proxy=proxy)
+        self._client = Client(api, credentials, pause=self._stop.wait, note=note, proxy=proxy, throttle=throttle)
         self._spool = Spool(state, serial)
         self._uploader = Uploader(self._client, self._spool, serial)
         self._refused: set[str] = set()
@@ -140,7 +142,9 @@ class Agent:
 
     def _drain(self) -> None:
         """Uploads what waits. A log that the server refuses stays and does not hold up the others."""
-        for log in self._spool.waiting():
+        tried: set[str] = set()
+        while log := next((log for log in self._spool.waiting() if log.sha256 not in tried), None):
+            tried.add(log.sha256)
             try:
                 self._uploader.upload(log)
             except Refused as error:

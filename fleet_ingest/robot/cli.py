@@ -15,7 +15,9 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
-        prog="sim2real-robot", description="Runs what is assigned to one robot and uploads its logs."
+        prog="sim2real-robot",
+        description="Runs what is assigned to one robot and uploads its logs.",
+        epilog="'sim2real-robot status --serial SERIAL' says what waits on the disk and what was evicted.",
     )
     words.add_argument(
         "--driver",
@@ -31,13 +33,19 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument("--state", type=Path, help="directory for the spool; default ~/.sim2real-robot/SERIAL")
     words.add_argument("--poll-s", type=float, default=2.0, help="seconds between questions for an assignment")
+    words.add_argument("--limit-mbps", type=float, help="at most so many megabits per second for logs")
     words.add_argument("--proxy", default=None, help="HTTP proxy; variables of the shell are ignored")
     return words
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0 after SIGTERM or Ctrl-C, else that of the error."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["status"]:
+        from fleet_ingest.robot.status import main as status
+
+        return status(words[1:])
+    arguments = parser().parse_args(words)
     for name in _THREADS:
         os.environ.setdefault(name, "1")
     try:
@@ -51,6 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from fleet_ingest.robot.agent import Agent, note_to_stderr
     from fleet_ingest.robot.credentials import RobotKey
     from fleet_ingest.robot.drivers import open_driver
+    from fleet_ingest.robot.throttle import Throttle
 
     state = arguments.state or Path.home() / ".sim2real-robot" / arguments.serial
     key = RobotKey.load(arguments.key_file or state / "robot.key", arguments.serial, note=platform.node())
@@ -63,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         poll_s=arguments.poll_s,
         note=note_to_stderr(arguments.serial),
         proxy=arguments.proxy,
+        throttle=Throttle(arguments.limit_mbps * 1e6 / 8) if arguments.limit_mbps else None,
     )
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -5,12 +5,12 @@ logs home. A token that has expired is renewed once per call. Other refusals bec
 (429) among them. Proxy variables of the shell are ignored.
 """
 
-import random
 from collections.abc import Callable
 
 import httpx
 from pydantic import ValidationError
 
+from fleet_ingest.robot.backoff import Backoff
 from fleet_ingest.robot.credentials import Credentials
 from fleet_ingest.robot.protocol import Problem
 from fleet_ingest.robot.throttle import Throttle
@@ -57,6 +57,7 @@ class Client:
         self._http = httpx.Client(trust_env=False, proxy=proxy, timeout=httpx.Timeout(30.0, connect=5.0))
         self._pause = pause
         self._note = note
+        self._backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
 
     def close(self) -> None:
         self._http.close()
@@ -115,10 +116,12 @@ class Client:
         return response.content
 
     def _persist(self, send: Callable[[], httpx.Response], what: str) -> httpx.Response:
-        wait, told = FIRST_WAIT_S, False
+        told = False
         while True:
             try:
                 response = send()
+                if response.status_code not in _RETRIED:
+                    self._backoff.reset()
                 if response.status_code < 300:
                     return response
                 if response.status_code not in _RETRIED:
@@ -129,10 +132,8 @@ class Client:
             if not told:
                 self._note(f"{what}: {reason}; trying again until it answers")
                 told = True
-            # Full jitter, so that a fleet does not return in step after an outage.
-            if self._pause(wait * random.uniform(0.5, 1.0)):
+            if self._pause(self._backoff.next()):
                 raise Stopped
-            wait = min(wait * 2, LONGEST_WAIT_S)
 
 
 def _problem(response: httpx.Response) -> Problem:

@@ -7,11 +7,12 @@ upload. Which parts have arrived the server knows.
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from fleet_ingest.robot.protocol import Receipt
+from fleet_ingest.robot.protocol import PartWanted, Receipt
 from fleet_ingest.robot.spool import Spooled
 
 
@@ -33,7 +34,7 @@ class Sending:
         """As the uploader wants it. Raises OSError when the file is gone."""
         path = Path(self.path)
         return Spooled(
-            "operator", None, 0, self.sha256, path.stat().st_size, path, "", {}, self.format, self.mapping_sha256,
+            "operator", None, 0, self.sha256, path.stat().st_size, path, self.format, self.mapping_sha256,
             name=path.name[-200:], outing=self.session, notes=self.notes, priority=self.priority,
         )  # fmt: skip
 
@@ -73,6 +74,18 @@ class SentFiles:
 
     def forget(self, sending: Sending) -> None:
         self._path(sending.robot, sending.sha256).unlink(missing_ok=True)
+
+    def plan_parts(self, sha256: str, parts: Iterable[PartWanted]) -> None:
+        """Nothing: an operator's file may change between two attempts, so it is measured each time."""
+
+    def parts(self, sha256: str) -> tuple[PartWanted, ...]:
+        return ()
+
+    def sending(self, sha256: str, number: int) -> None:
+        """Nothing: the server knows which parts have arrived."""
+
+    def forget_parts(self, sha256: str) -> None:
+        """Nothing was kept."""
 
     def spoil(self, log: Spooled) -> None:
         for path in self._directory.glob(f"{log.sha256}-*.sending.json"):

@@ -1,13 +1,14 @@
 """Carries one log to the object store by the upload protocol, and lets it go only with a verified receipt.
 
-The server knows which parts have arrived, so that a killed process sends no part twice that did. Slots are asked for a
-few parts at a time: their URLs live minutes. Expired URLs, an upload that the server forgot and an object that arrived
-damaged all lead back to the first step.
+Each part's digest is journaled before the first is sent, and the server knows which have arrived, so that a killed
+process neither hashes the file again nor sends a part twice that arrived. Slots are asked for a few parts at a time:
+their URLs live minutes. Expired URLs, an upload that the server forgot and an object that arrived damaged all lead back
+to the first step.
 """
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from fleet_ingest.robot.client import Client, Refused
@@ -17,6 +18,7 @@ from fleet_ingest.robot.protocol import (
     PartsWanted,
     PartWanted,
     Receipt,
+    Slot,
     Slots,
     UploadState,
 )
@@ -24,6 +26,8 @@ from fleet_ingest.robot.spool import Spooled
 from storage.contracts.errors import DataError
 
 ROUNDS = 5
+"""Attempts without a single part getting through, before the log is left for later."""
+
 WINDOW = 8
 """Parts whose slots are asked for at once."""
 
@@ -36,6 +40,10 @@ class Journal(Protocol):
 
     def confirm(self, receipt: Receipt) -> None: ...
     def spoil(self, log: Spooled) -> None: ...
+    def plan_parts(self, sha256: str, parts: Iterable[PartWanted]) -> None: ...
+    def parts(self, sha256: str) -> tuple[PartWanted, ...]: ...
+    def sending(self, sha256: str, number: int) -> None: ...
+    def forget_parts(self, sha256: str) -> None: ...
 
 
 class Uploader:
@@ -46,13 +54,16 @@ class Uploader:
         self._spool = spool
         self._serial = serial
         self._report = report
+        self._sent = 0
 
     def upload(self, log: Spooled) -> Receipt:
         """Returns the receipt once the spool has let the file go.
 
         Raises Refused when the server will not have it, DataError (code `spoiled`) when the file changed on disk.
         """
-        for _ in range(ROUNDS):
+        rounds = 0
+        while True:
+            before = self._sent
             try:
                 receipt = self._round(log)
                 self._spool.confirm(receipt)
@@ -60,8 +71,9 @@ class Uploader:
             except Refused as error:
                 if error.status in (401, 403, 413, 422, 429) and not error.code.startswith("http_"):
                     raise
-                last = error
-        raise last
+                rounds = rounds + 1 if self._sent == before else 0
+                if rounds >= ROUNDS:
+                    raise
 
     def _round(self, log: Spooled) -> Receipt:
         begin = BeginUpload(
@@ -85,14 +97,31 @@ class Uploader:
         return self._complete(log, state.upload)
 
     def _send(self, log: Spooled, state: UploadState) -> None:
-        parts = self._measured(log, state.part_bytes)
+        parts = [p for p in self._parts(log, state.part_bytes) if p.number not in state.received]
         for first in range(0, len(parts), WINDOW):
-            wanted = PartsWanted(parts=parts[first : first + WINDOW])
+            wanted = PartsWanted(parts=tuple(parts[first : first + WINDOW]))
             slots = Slots.from_json(self._client.call("POST", f"/uploads/{state.upload}/parts", wanted))
             for slot, part in zip(slots.parts, wanted.parts, strict=True):
                 if not slot.held:
-                    self._client.put_bytes(slot.url, _part(log, slot.number, state.part_bytes), slot.headers)
+                    self._put(log, slot, state.part_bytes)
                 self._report("send", (slot.number - 1) * state.part_bytes + part.size)
+
+    def _put(self, log: Spooled, slot: Slot, part_bytes: int) -> None:
+        self._spool.sending(log.sha256, slot.number)
+        try:
+            self._client.put_bytes(slot.url, _part(log, slot.number, part_bytes), slot.headers)
+        except Refused as error:
+            if error.status == 400:  # the store says so of a wrong checksum: perhaps the file changed since measured
+                self._spool.forget_parts(log.sha256)
+            raise
+        self._sent += 1
+
+    def _parts(self, log: Spooled, part_bytes: int) -> tuple[PartWanted, ...]:
+        parts = self._spool.parts(log.sha256)
+        if not parts or not log.path.exists() or any(p.size != part_bytes for p in parts[:-1]):
+            parts = self._measured(log, part_bytes)
+            self._spool.plan_parts(log.sha256, parts)
+        return parts
 
     def _complete(self, log: Spooled, upload: str) -> Receipt:
         while True:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet_ingest.robot import spool as module
-from fleet_ingest.robot.protocol import Receipt
+from fleet_ingest.robot import spool_files
+from fleet_ingest.robot.protocol import PartWanted, Receipt
 from fleet_ingest.robot.spool import Spool
 from storage.contracts.errors import ConflictError, DataError, UnavailableError
 
@@ -61,15 +61,19 @@ def test_running_an_episode_twice_keeps_one_log(tmp_path: Path) -> None:
 def test_parts_are_journaled_and_a_spoiled_file_is_set_aside(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "r-1")
     digest = spool.put("k", 0, b"zero")
-    spool.journal(digest, "s", {1: {"sha256": "x", "etag": None}, 2: {"sha256": "y", "etag": "e"}})
+    parts = (PartWanted(number=1, size=3, sha256="x" * 43 + "="), PartWanted(number=2, size=1, sha256="y" * 43 + "="))
+    spool.plan_parts(digest, parts)
+    spool.sending(digest, 1)
     spool.close()
     spool = Spool(tmp_path, "r-1")
+    assert spool.parts(digest) == parts
     (log,) = spool.waiting()
-    assert (log.session, log.parts) == ("s", {1: {"sha256": "x", "etag": None}, 2: {"sha256": "y", "etag": "e"}})
     spool.spoil(log)
     assert spool.waiting() == []
     assert spool.episodes("k") == {}
+    assert spool.parts(digest) == ()
     assert (tmp_path / "spoiled" / f"{digest}.mcap").exists()
+    assert [(t.sha256, t.reason, t.verified) for t in spool.tombstones()] == [(digest, "changed on disk", False)]
     spool.close()
 
 
@@ -83,7 +87,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_full_disk_stops_recording_and_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path, "r-1")
     spool.put("k", 0, b"zero")
-    monkeypatch.setattr(module, "_free_bytes", lambda path: 1000)
+    monkeypatch.setattr(spool_files, "free_bytes", lambda path: 1000)
     with pytest.raises(UnavailableError, match="MiB are free"):
         spool.put("k", 1, b"one")
     assert len(spool.waiting()) == 1
