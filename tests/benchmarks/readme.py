@@ -4,7 +4,9 @@ current.
     python -m tests.benchmarks.readme          writes README.md and docs/campaign.svg
     python -m tests.benchmarks.readme --check  exits 1 if that would change README.md
 
-Text between `<!-- NAME:begin -->` and `<!-- NAME:end -->` is generated; nothing else is touched.
+Text between `<!-- NAME:begin -->` and `<!-- NAME:end -->` is generated; nothing else is touched. Of the simulator's
+and the ingest's benchmarks only figures with a target are shown, and a few named here; a benchmark without a committed
+result is left out.
 """
 
 import json
@@ -56,17 +58,162 @@ def campaign_table() -> str:
     return markdown(head, rows)
 
 
+_HEAD = ["figure", "value [95 %]", "n", "target", ""]
+_HORIZON = re.compile(r" at ([0-9.]+) s\b")
+_BY_FORMAT = re.compile(r"[^:]+: ((truncations|bit flips) .*)")
+
+SIMULATOR: dict[str, tuple[str, tuple[str, ...]]] = {
+    "sim_accuracy_real": (
+        "Real robots, open loop, from the same 0.2 s of history. Ratios are geometric means over runs of the ratio of "
+        "median errors; the white boxes are the builders' own model of the double pendulum and one identified anew, "
+        "whichever is better; *pretrained* ones had seen stand-ins before.",
+        (r"pretrained: error over the best white box at [0-9.]+ s", r".*error over hold-last at .*"),
+    ),
+    "sim_grounding": (
+        "What a prompt is worth on stand-ins never seen: two seconds of log beside the specification.",
+        (r"prompted over hold-last at .*",),
+    ),
+    "sim_calibration": (
+        "Whether the sampled futures are as spread as the truth is; off by and worst are percentage points.",
+        (),
+    ),
+    "sim_what_if": (
+        "What-if answers against twins that were really changed.",
+        ("correlation of effects", "width of the intervals over the true effects"),
+    ),
+    "sim_interventions": ("Commands that no controller chose, against those that were logged.", ()),
+    "sim_policy_ranking": (
+        "Sixteen policies by their simulated and their real return.",
+        (r".*, the robot against itself",),
+    ),
+    "sim_long_horizon": ("A thousand worlds, ten thousand steps.", ()),
+    "sim_speed": (
+        "Robot-seconds per second beside other simulators, in turns on the same cores.",
+        (r"simulator, \d+ worlds",),
+    ),
+}
+"""Result -> what it measures, and patterns of the figures without a target that are shown too."""
+
+
+def simulator_tables() -> str:
+    parts = [
+        f"{words} (`python -m tests.benchmarks.{name} --json --save`)\n\n{compact_table(load(name), also)}"
+        for name, (words, also) in SIMULATOR.items()
+        if (RESULTS / f"{name}.json").is_file()
+    ]
+    return "\n\n".join(part.rstrip() for part in parts)
+
+
+def compact_table(result: dict[str, Any], also: tuple[str, ...] = ()) -> str:
+    """The figures of a result that have a target or match `also`, one row for all horizons. A target whose figure was
+    not measured is missed, and says so."""
+    keys = [*result["targets"], *(k for k in result["figures"] if any(re.fullmatch(p, k) for p in also))]
+    groups: dict[str, list[str]] = {}
+    for key in dict.fromkeys(keys):
+        groups.setdefault(_HORIZON.sub("", key, count=1), []).append(key)
+    rows = [_group(result, title, sorted(found, key=_horizon)) for title, found in sorted(groups.items())]
+    return markdown(_HEAD, rows) + f"\n{result['machine']}, commit {result['commit']}."
+
+
+def _horizon(key: str) -> float:
+    found = _HORIZON.search(key)
+    return float(found[1]) if found else 0.0
+
+
+def _group(result: dict[str, Any], title: str, keys: list[str]) -> list[str]:
+    if len(keys) == 1:
+        title = keys[0]
+    figures, targets = result["figures"], result["targets"]
+    counts = sorted({figures[k]["n"] for k in keys if k in figures})
+    limits = list(dict.fromkeys(_limit(targets[k]) for k in keys if k in targets))
+    asked = [k for k in keys if k in targets]
+    missed = [k for k in asked if k in result["missed"]]
+    verdict = "" if not asked else "met" if not missed else "**missed**"
+    if missed and len(missed) < len(asked):
+        verdict += f" at {', '.join(f'{_horizon(k):g}' for k in missed)} s"
+    values = [
+        (f"{_horizon(k):g} s: " if len(keys) > 1 else "") + _value(figures.get(k), interval=len(keys) <= 3)
+        for k in keys
+    ]
+    n = "" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return [title, "<br>".join(values), n, ", ".join(limits), verdict]
+
+
+def _value(figure: dict[str, Any] | None, *, interval: bool) -> str:
+    if figure is None:
+        return "not measured"
+    text = _number(figure["value"])
+    if interval and figure["ci95"] is not None:
+        text += " [" + ", ".join(_number(limit) for limit in figure["ci95"]) + "]"
+    return text if figure["unit"] == "1" else f"{text} {figure['unit']}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _limit(target: dict[str, Any]) -> str:
+    return f"{'at most' if target['better'] == 'lower' else 'at least'} {target['limit']:g}"
+
+
+def formats_table() -> str:
+    """By format: speed, and what became of damaged files."""
+    figures = load("ingest_formats")["figures"]
+    names = [key.removesuffix(": bit flips flagged") for key in figures if key.endswith(": bit flips flagged")]
+
+    def cell(key: str, text: Callable[[float], str]) -> str:
+        return text(figures[key]["value"]) if key in figures else ""
+
+    rows = [
+        [
+            name,
+            cell(f"{name}: reading into series", lambda v: f"{v:,.0f}"),
+            cell(f"{name}: over the library's own", lambda v: f"{v:.2g}"),
+            cell(f"{name}: truncations flagged", lambda v: f"{v:.0%}"),
+            *(cell(f"{name}: bit flips {what}", lambda v: f"{v:.0%}") for what in ("flagged", "without any effect")),
+            cell(f"{name}: bit flips unnoticed", lambda v: f"{v:.0f}"),
+            cell(f"{name}: bit flips salvaged with other values than the file had", lambda v: f"{v:.0f}"),
+        ]
+        for name in names
+    ]
+    n = {what: figures[f"{names[0]}: {what} flagged"]["n"] for what in ("truncations", "bit flips")}
+    head = ["format", "messages or rows/s", "over the library's own", f"noticed of {n['truncations']} cuts"]
+    head += [f"noticed of {n['bit flips']} flipped bits", "without effect", "unnoticed", "salvaged, yet other values"]
+    return markdown(head, rows)
+
+
+def ingest_tables() -> str:
+    parts = [formats_table()]
+    for path in sorted(RESULTS.glob("ingest_*.json")):
+        table = compact_table(_worst_formats(load(path.stem)))
+        parts.append(f"`python -m tests.benchmarks.{path.stem} --json --save`\n\n{table}")
+    return "\n\n".join(part.rstrip() for part in parts)
+
+
+def _worst_formats(result: dict[str, Any]) -> dict[str, Any]:
+    """The result with one figure for what was measured format by format: the smallest share, of all files."""
+    figures, targets = {}, {}
+    missed = set()
+    for key, target in result["targets"].items():
+        found = _BY_FORMAT.match(key)
+        name = f"{found[1]}, worst format" if found else key
+        targets[name] = target
+        if key in result["missed"]:
+            missed.add(name)
+        if key in result["figures"]:
+            figure, other = result["figures"][key], figures.get(name)
+            worst = figure["value"] if other is None else min(figure["value"], other["value"])
+            figures[name] = figure | {"value": worst, "n": figure["n"] + (other["n"] if other else 0)}
+    return result | {"figures": figures, "targets": targets, "missed": sorted(missed)}
+
+
 def benchmark_table(name: str) -> Callable[[], str]:
     def table() -> str:
         result = load(name)
         rows = []
         for key, figure in result["figures"].items():
             target = result["targets"].get(key)
-            limit = (
-                ""
-                if target is None
-                else f"{'at most' if target['better'] == 'lower' else 'at least'} {target['limit']:g}"
-            )
+            limit = "" if target is None else _limit(target)
             verdict = "" if target is None else ("**missed**" if key in result["missed"] else "met")
             rows.append([key, f"{figure['value']:.3g} {figure['unit']}", str(figure["n"]), limit, verdict])
         return (
@@ -93,6 +240,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "campaign": campaign_table,
     "loop": benchmark_table("loop"),
     "double_pendulum": benchmark_table("double_pendulum"),
+    "simulator": simulator_tables,
+    "ingest": ingest_tables,
 }
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
     ("name", "expected"),
     [
         ("import_log", "16 episodes of 2 robots"),
+        ("read_any_log", "cut.mcap: mcap, salvaged"),
         ("train_and_score", "1.0 s ahead: error"),
         ("ask_simulator", "90 % interval"),
         ("train_policy", "commands agree"),
