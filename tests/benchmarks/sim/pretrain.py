@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fleet_ingest.standins.bodies import Body
 from fleet_ingest.standins.families import BENCHMARK, population
@@ -21,6 +22,7 @@ from fleet_ingest.standins.families import PRETRAINING as FAMILIES
 from fleet_ingest.standins.recorder import record
 from simulator.calibrate import calibrated
 from simulator.config import SimulatorConfig, Stage
+from simulator.parameters import initialise, unpack
 from simulator.prompt import Prompt
 from simulator.simulator import Simulator, joined
 from simulator.train import train_simulator
@@ -46,6 +48,28 @@ CONFIG = SimulatorConfig(
         Stage(steps=32, share=0.2),
     ),
 )
+
+# The scene latent is not used after the first phase: no prompt helps while the dynamics are poor, and the divergence to the
+# prior then closes it. The second phase opens it anew, without that divergence.
+GROUNDING = CONFIG.model_copy(
+    update={
+        "warm_updates": 1500,
+        "warm_learning_rate": 3e-3,
+        "kl_weight": 0.0,
+        "prompt_drop": 0.25,
+        "warm_curriculum": (Stage(steps=4, share=0.4), Stage(steps=16, share=0.4), Stage(steps=32, share=0.2)),
+    }
+)
+
+
+def reopened(simulator: Simulator, members: range) -> Simulator:
+    """With fresh weights wherever the scene latent is made or read."""
+    model = simulator.model
+    fresh = unpack(initialise(model.layout, GROUNDING.seed + 1, members), model.layout)
+    kept = unpack(model.theta, model.layout)
+    mixed = [fresh[n] if n.startswith("episode.") or n == "condition.scene" else kept[n] for n in model.layout]
+    theta = torch.cat([value.reshape(len(members), -1) for value in mixed], dim=1)
+    return Simulator(replace(model, theta=theta, config=GROUNDING), simulator.specs)
 
 
 def changed(body: Body, rng: np.random.Generator) -> Body:
@@ -86,9 +110,14 @@ def _part(arguments: argparse.Namespace, members: range) -> Path:
 
     episodes = recordings(arguments.robots, seed=0)
     dataset = digest_of(sorted(e.provenance.raw_sha256 for e in episodes))
-    made = train_simulator(
-        episodes, config, checkpoint=folder / "checkpoint.safetensors", members=members, progress=say
+    first = train_simulator(
+        episodes, config, checkpoint=folder / "dynamics.safetensors", members=members, progress=say
     )
+    # Members of another part must not see the same batches, hence a seed for each part.
+    made = train_simulator(
+        episodes, GROUNDING.model_copy(update={"seed": members.start}), parent=reopened(first, members),
+        members=range(len(members)), checkpoint=folder / "grounding.safetensors", progress=say,
+    )  # fmt: skip
     cpu = time.process_time()
     save_simulator(made, folder, "pretrained", dataset, cpu_s=cpu, wall_s=time.monotonic() - begin)
     return folder
