@@ -134,8 +134,8 @@ def main() -> None:
     if arguments.part:
         _part(arguments, range(*arguments.part))
         return
-    edges = np.linspace(0, CONFIG.members, arguments.processes + 1).round().astype(int)
-    parts = [range(int(a), int(b)) for a, b in pairwise(edges)]
+    edges = [-(-i * CONFIG.members // arguments.processes) for i in range(arguments.processes + 1)]
+    parts = [range(a, b) for a, b in pairwise(edges)]
     own = [sys.executable, "-m", "tests.benchmarks.sim.pretrain", "--work", arguments.work]
     own += ["--robots", str(arguments.robots), "--updates", str(arguments.updates)]
     running = [subprocess.Popen([*own, "--part", str(p.start), str(p.stop)]) for p in parts]
