@@ -1,17 +1,12 @@
-"""Makes logs of driven pendulums for the examples, as CSV files such as somebody's logger would write them.
+"""Makes logs of two driven pendulums for the examples, as CSV files such as somebody's logger would write them.
 
-The engine never sees the equation below: it stands for a robot. They differ in damping or mass, which no log
-says.
+The engine never sees the equation below: it stands for a robot. The two differ in damping, which no log says.
 """
 
 import csv
 import math
 import random
-from collections.abc import Mapping
 from pathlib import Path
-
-TWO = {"pendulum-a": (0.05, 1.0), "pendulum-b": (0.4, 1.0)}
-"""Robot -> damping in 1/s, mass in kg."""
 
 MAPPING = """\
 name: pendulum
@@ -29,24 +24,22 @@ entities:
 """
 
 
-def write_logs(
-    folder: Path, runs: int = 8, seconds: float = 6.0, robots: Mapping[str, tuple[float, float]] = TWO
-) -> Path:
+def write_logs(folder: Path, runs: int = 8, seconds: float = 6.0) -> Path:
     """Writes `folder`/ROBOT/RUN.csv and `folder`/map.yaml; returns the path of the mapping."""
     rng = random.Random(0)
-    for robot, (damping, mass_kg) in robots.items():
+    for robot, damping in (("pendulum-a", 0.05), ("pendulum-b", 0.4)):
         (folder / robot).mkdir(parents=True, exist_ok=True)
         for run in range(runs):
             with (folder / robot / f"run{run}.csv").open("w", newline="") as file:
                 csv.writer(file).writerows(
-                    [["t_ms", "angle_deg", "rate_deg_s", "torque_Nm"], *_rows(damping, mass_kg, seconds, rng)]
+                    [["t_ms", "angle_deg", "rate_deg_s", "torque_Nm"], *_rows(damping, seconds, rng)]
                 )
     mapping = folder / "map.yaml"
     mapping.write_text(MAPPING)
     return mapping
 
 
-def _rows(damping: float, mass_kg: float, seconds: float, rng: random.Random) -> list[list[float]]:
+def _rows(damping: float, seconds: float, rng: random.Random) -> list[list[float]]:
     angle, rate, torque, rows = rng.uniform(-2, 2), rng.uniform(-1, 1), 0.0, []
     for k in range(int(seconds * 50)):
         if k % 10 == 0:
@@ -54,6 +47,6 @@ def _rows(damping: float, mass_kg: float, seconds: float, rng: random.Random) ->
         noisy = [math.degrees(angle + rng.gauss(0, 0.002)), math.degrees(rate + rng.gauss(0, 0.01))]
         rows.append([k * 20 + rng.uniform(-1, 1), *noisy, torque])
         for _ in range(20):
-            rate += 0.001 * (-9.81 / 0.5 * math.sin(angle) - damping * rate + torque / (0.25 * mass_kg))
+            rate += 0.001 * (-9.81 / 0.5 * math.sin(angle) - damping * rate + torque / 0.25)
             angle += 0.001 * rate
     return rows

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "simulator" / "pretrained" / "manifest.json"
+pretrained = pytest.mark.skipif(not BUNDLE.is_file(), reason="no bundle: python -m tests.benchmarks.sim.pretrain")
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("train_and_score", "1.0 s ahead: error"),
         ("ask_simulator", "90 % interval"),
         ("train_policy", "commands agree"),
+        pytest.param("what_if", "answers most to the command at", marks=pretrained),
     ],
 )
 def test_example_runs(name: str, expected: str) -> None:
