@@ -4,13 +4,12 @@ Double pendulum: trained on `sys_id`, `A.0` and `C.0`, tested on both disturbed 
 the builders' white box and one identified anew on the training runs of C.1. Qube and cart-pole: trained on the chirps,
 tested on the swing-ups, against hold-last. Every model gets the same 0.2 s of history. Simulators are trained by
 `python -m tests.benchmarks.sim.real` (found under --work, else trained here, which takes longer than the benchmark).
-Results of simulators that were pretrained on stand-ins are reported apart.
+Nothing here is pretrained on stand-ins.
 """
 
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -19,8 +18,8 @@ from storage.contracts.episode import Episode
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.real import baselines, statistic
 from tests.benchmarks.real.forecast import HORIZONS_S, Forecast, forecasts
-from tests.benchmarks.sim.bundle import PRETRAINED, options, report
-from tests.benchmarks.sim.real import CONFIG, DATA, bundle, is_test, runs
+from tests.benchmarks.sim.bundle import options, report
+from tests.benchmarks.sim.real import CONFIG, DATA, bundle, folder_of, is_test, runs
 
 FOLDERS = ("acrobot_ilqr_tvlqr_lqr_disturbed", "pendubot_ilqr_tvlqr_lqr_disturbed")
 LIMITS = {0.1: 0.9, 0.5: 0.7, 1.0: 0.7}
@@ -32,12 +31,9 @@ def main() -> None:
     arguments = made.parse_args()
     if not DATA.exists():
         sys.exit(f"skipped: the logs are not at {DATA}; the mappings say where the public originals are")
-    kinds = [False, *([True] if (PRETRAINED / "manifest.json").is_file() else [])]
-    figures: dict[str, Figure] = {}
-    for pretrained in kinds:
-        figures |= _double_pendulum(arguments, pretrained)
-        for robot in ("qube", "cartpole"):
-            figures |= _against_hold_last(arguments, robot, pretrained)
+    figures = _double_pendulum(arguments)
+    for robot in ("qube", "cartpole"):
+        figures |= _against_hold_last(arguments, robot)
     label = "real only"
     targets = {f"{label}: error over the best white box at {h} s": Target(x, "lower") for h, x in LIMITS.items()}
     targets |= {f"{label}: upper limit of that ratio at {h} s": Target(1.0, "lower") for h in (0.5, 1.0)}
@@ -46,25 +42,24 @@ def main() -> None:
 
 
 def _simulated(
-    arguments: argparse.Namespace, robot: str, pretrained: bool, test: dict[str, list[Episode]]
+    arguments: argparse.Namespace, robot: str, test: dict[str, list[Episode]]
 ) -> tuple[str, dict[str, list[Forecast]], dict[str, Figure]]:
     updates = 60 if arguments.quick else arguments.updates
-    simulator = bundle(robot, arguments.work, pretrained=pretrained, updates=updates)
+    simulator = bundle(robot, arguments.work, updates=updates)
     first = next(iter(test.values()))[0]
     own = [e for n, es in runs(robot).items() if not is_test(robot, n) for e in es if e.robot == first.robot]
     scene = simulator.ground(Prompt(first.spec, tuple(own)))
     samples = 10 if arguments.quick else 60
     found = {name: forecasts(scene, episodes, samples, arguments.seed) for name, episodes in test.items()}
-    label = "pretrained" if pretrained else "real only"
-    folder = Path(arguments.work) / f"real-{robot}-{'pretrained' if pretrained else 'real-only'}-{updates}"
-    cost = json.loads((folder / "training.json").read_text())
+    cost = json.loads((folder_of(robot, arguments.work, updates) / "training.json").read_text())
+    label = "real only"
     return label, found, {f"{label}: training of {robot}": Figure(cost["cpu_s"], "CPU s", 1)}
 
 
-def _double_pendulum(arguments: argparse.Namespace, pretrained: bool) -> dict[str, Figure]:
+def _double_pendulum(arguments: argparse.Namespace) -> dict[str, Figure]:
     robot = "double_pendulum"
     test = {n: es for n, es in runs(robot).items() if is_test(robot, n)}
-    label, found, figures = _simulated(arguments, robot, pretrained, test)
+    label, found, figures = _simulated(arguments, robot, test)
     boxes = baselines.white_boxes(DATA / robot, list(test))
     hold = baselines.hold_last(DATA / robot, list(test))
     for h in HORIZONS_S:
@@ -82,10 +77,9 @@ def _double_pendulum(arguments: argparse.Namespace, pretrained: bool) -> dict[st
             figures[f"{label}: median error at {h} s{where}"] = Figure(_median(error, names), "rad", count)
             if not part:
                 figures[f"{label}: upper limit of that ratio at {h} s"] = Figure(interval[1], "ratio", len(names))
-            if not pretrained:
-                for kind, box in {**boxes, "hold-last": hold}.items():
-                    errors = {n: box[n].errors[h] for n in names}
-                    figures[f"{kind}: median error at {h} s{where}"] = Figure(_median(errors, names), "rad", count)
+            for kind, box in {**boxes, "hold-last": hold}.items():
+                errors = {n: box[n].errors[h] for n in names}
+                figures[f"{kind}: median error at {h} s{where}"] = Figure(_median(errors, names), "rad", count)
         own = np.mean([np.concatenate([f.scores[h] for f in found[n]]).mean() for n in test])
         others = [np.mean([box[n].scores[h].mean() for n in test]) for box in (best, hold)]
         figures[f"{label}: energy score over the best baseline at {h} s"] = Figure(
@@ -98,11 +92,11 @@ def _median(errors: dict[str, np.ndarray], names: list[str]) -> float:
     return float(np.median(np.concatenate([errors[n] for n in names])))
 
 
-def _against_hold_last(arguments: argparse.Namespace, robot: str, pretrained: bool) -> dict[str, Figure]:
+def _against_hold_last(arguments: argparse.Namespace, robot: str) -> dict[str, Figure]:
     test = {n: es for n, es in runs(robot).items() if is_test(robot, n) and es}
     if not test:
         return {}
-    label, found, figures = _simulated(arguments, robot, pretrained, test)
+    label, found, figures = _simulated(arguments, robot, test)
     for h in HORIZONS_S:
         errors = [np.concatenate([f.errors[h] for f in found[n]]) for n in test]
         holds = [np.concatenate([f.hold_errors[h] for f in found[n]]) for n in test]

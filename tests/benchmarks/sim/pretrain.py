@@ -49,8 +49,8 @@ CONFIG = SimulatorConfig(
     ),
 )
 
-# The scene latent is not used after the first phase: no prompt helps while the dynamics are poor, and the divergence to the
-# prior then closes it. The second phase opens it anew, without that divergence.
+# The scene latent is not used after the first phase: no prompt helps while the dynamics are poor, and the divergence
+# to the prior then closes it. The second phase opens it anew, without that divergence.
 GROUNDING = CONFIG.model_copy(
     update={
         "warm_updates": 1500,
@@ -110,9 +110,7 @@ def _part(arguments: argparse.Namespace, members: range) -> Path:
 
     episodes = recordings(arguments.robots, seed=0)
     dataset = digest_of(sorted(e.provenance.raw_sha256 for e in episodes))
-    first = train_simulator(
-        episodes, config, checkpoint=folder / "dynamics.safetensors", members=members, progress=say
-    )
+    first = train_simulator(episodes, config, checkpoint=folder / "dynamics.safetensors", members=members, progress=say)
     # Members of another part must not see the same batches, hence a seed for each part.
     made = train_simulator(
         episodes, GROUNDING.model_copy(update={"seed": members.start}), parent=reopened(first, members),

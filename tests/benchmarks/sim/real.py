@@ -1,7 +1,7 @@
 """Real robots whose public logs may be at hand, and simulators trained on their training runs.
 
 The logs are not part of the repository; without them the figures of real robots are left out, and the targets that need
-them are missed. `python -m tests.benchmarks.sim.real --work FOLDER [--pretrained]` trains what the benchmarks of real
+them are missed. `python -m tests.benchmarks.sim.real --work FOLDER` trains what the benchmarks of real
 robots score: resumable, one bundle per robot, kept under the folder. Test runs take no part in anything here.
 """
 
@@ -24,7 +24,7 @@ from storage.contracts.canonical import digest_of
 from storage.contracts.dataset import split_of
 from storage.contracts.episode import Episode
 from storage.contracts.errors import DataError
-from tests.benchmarks.sim.bundle import PRETRAINED, ROOT, WORK, load_simulator, save_simulator
+from tests.benchmarks.sim.bundle import ROOT, WORK, load_simulator, save_simulator
 
 DATA = ROOT.parent / "shared" / "data"
 MAPPINGS = {"double_pendulum": "double_pendulum", "qube": "qube", "cartpole": "quanser_cartpole"}
@@ -49,7 +49,7 @@ def runs(robot: str) -> dict[str, list[Episode]]:
     for path in sorted(folder.rglob("*.parquet")):
         name, digest = str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()
         try:
-            found[name] = convert_log(read_log(path), mapping, raw_sha256=digest, path=name).episodes
+            found[name] = list(convert_log(read_log(path), mapping, raw_sha256=digest, path=name).episodes)
         except DataError as error:
             sys.stderr.write(f"left out: {name}: {error}\n")
     return found
@@ -73,10 +73,13 @@ def real_robots() -> list[RealRobot]:
     return found
 
 
-def bundle(robot: str, work: Path, *, pretrained: bool, updates: int = CONFIG.updates, quiet: bool = True) -> Simulator:
+def folder_of(robot: str, work: Path, updates: int) -> Path:
+    return work / f"real-{robot}-real-only-{updates}"
+
+
+def bundle(robot: str, work: Path, *, updates: int = CONFIG.updates, quiet: bool = True) -> Simulator:
     """The simulator of a robot's training runs, found under `work` or trained there; goes on from a checkpoint."""
-    kind = "pretrained" if pretrained else "real-only"
-    folder = work / f"real-{robot}-{kind}-{updates}"
+    folder = folder_of(robot, work, updates)
     if (folder / "manifest.json").is_file():
         return load_simulator(folder)
     fit = [e for name, es in runs(robot).items() if not is_test(robot, name) for e in es]
@@ -84,21 +87,20 @@ def bundle(robot: str, work: Path, *, pretrained: bool, updates: int = CONFIG.up
     side = [split_of(e.provenance.raw_sha256) == "validation" for e in fit]
     held = [e for e, kept in zip(fit, side, strict=True) if kept]
     episodes = [e for e, kept in zip(fit, side, strict=True) if not kept]
-    parent = load_simulator(PRETRAINED) if pretrained else None
-    config = CONFIG.model_copy(update={"updates": updates, "warm_updates": updates})
+    config = CONFIG.model_copy(update={"updates": updates})
     begin, cpu = time.monotonic(), time.process_time()
 
     def say(share: float, text: str) -> None:
         if not quiet:
             left = (time.monotonic() - begin) * (1 - share) / max(share, 1e-9)
-            sys.stderr.write(f"\r{robot}, {kind}: {share:6.1%}, {left:.0f} s to go, {text:50.50}")
+            sys.stderr.write(f"\r{robot}: {share:6.1%}, {left:.0f} s to go, {text:50.50}")
 
-    made = train_simulator(episodes, config, parent=parent, checkpoint=folder / "checkpoint.safetensors", progress=say)
+    made = train_simulator(episodes, config, checkpoint=folder / "checkpoint.safetensors", progress=say)
     if held:
         made = calibrated(made, held, prompts=prompts_of(episodes))
     cost = {"wall_s": time.monotonic() - begin, "cpu_s": time.process_time() - cpu, "updates": updates}
     dataset = digest_of(sorted(e.provenance.raw_sha256 for e in episodes))
-    save_simulator(made, folder, f"{robot}-{kind}", dataset, **cost)
+    save_simulator(made, folder, f"{robot}-real-only", dataset, **cost)
     return load_simulator(folder)
 
 
@@ -106,11 +108,10 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--work", type=Path, default=WORK)
     words.add_argument("--robot", choices=list(MAPPINGS), action="append")
-    words.add_argument("--pretrained", action="store_true", help="start from simulator/pretrained")
     words.add_argument("--updates", type=int, default=CONFIG.updates)
     arguments = words.parse_args()
     for robot in arguments.robot or MAPPINGS:
-        bundle(robot, arguments.work, pretrained=arguments.pretrained, updates=arguments.updates, quiet=False)
+        bundle(robot, arguments.work, updates=arguments.updates, quiet=False)
 
 
 if __name__ == "__main__":
