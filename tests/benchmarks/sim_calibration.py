@@ -22,7 +22,7 @@ from storage.contracts.robot import RobotSpec
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
 from tests.benchmarks.sim.bundle import load_simulator, options, report, simulator_of
-from tests.benchmarks.sim.real import real_robots
+from tests.benchmarks.sim.real import found_bundle, real_robots
 from tests.benchmarks.sim.windows import Windows, angles, futures, steps_of, unseen, windows_of
 
 HORIZONS_S = (0.02, 0.1, 0.5, 1.0, 2.0)
@@ -41,6 +41,7 @@ class Case:
     windows: Windows
     fit: Windows
     scale: np.ndarray
+    simulator: Simulator | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +114,18 @@ def standin_cases(count: int, quick: bool, seed: int) -> tuple[list[Case], dict[
     return cases, prompts
 
 
-def real_cases() -> tuple[list[Case], dict[str, Prompt]]:
+def real_cases(work: Path) -> tuple[list[Case], dict[str, Prompt]]:
     cases, prompts = [], {}
     for robot in real_robots():
+        simulator = found_bundle(robot.name, work)
+        if simulator is None:
+            continue
         spec = robot.prompt.robot
         most = max(steps_of(HORIZONS_S, spec))
         rows = _states(robot.test)
         scale = statistics.channel_scale(rows, angles(spec))
         test, fit = windows_of(robot.test, most, 200), windows_of(robot.fit, most, 400)
-        cases.append(Case("real", robot.name, spec, test, fit, scale))
+        cases.append(Case("real", robot.name, spec, test, fit, scale, simulator))
         prompts[robot.name] = robot.prompt
     return cases, prompts
 
@@ -205,8 +209,8 @@ def main() -> None:
     simulator = simulator_of(arguments)
     count = arguments.robots or (4 if arguments.quick else 16)
     cases, prompts = standin_cases(count, arguments.quick, arguments.seed)
-    more, real = real_cases() if not arguments.quick else ([], {})
-    results = [measure(simulator, case, prompts | real, i) for i, case in enumerate([*cases, *more])]
+    more, real = real_cases(arguments.work) if not arguments.quick else ([], {})
+    results = [measure(case.simulator or simulator, case, prompts | real, i) for i, case in enumerate([*cases, *more])]
     found = figures(results)
     if arguments.less_data:
         less = load_simulator(arguments.less_data)

@@ -5,7 +5,7 @@ twins are run under other commands, which no controller chose. The error of the 
 error on what was observed: medians over the windows of a robot, paired per robot, geometric mean over robots.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def intervened(body: Body, windows: Windows, seed: int) -> Windows:
     for w, snapshot in enumerate(windows.snapshots):
         twin.restore(snapshot)
         truth[w] = twin.step(commands[w])
-    return Windows(windows.past, windows.past_commands, commands, truth, truth, windows.snapshots)
+    return replace(windows, commands=commands, ahead=truth, truth=truth)
 
 
 def robot_errors(simulator: Simulator, robot: Tested, windows: Windows, seed: int) -> Errors:

@@ -77,6 +77,12 @@ def folder_of(robot: str, work: Path, updates: int) -> Path:
     return work / f"real-{robot}-real-only-{updates}"
 
 
+def found_bundle(robot: str, work: Path) -> Simulator | None:
+    """What `bundle` trained before with its own number of updates, if it did."""
+    folder = folder_of(robot, work, CONFIG.updates)
+    return load_simulator(folder) if (folder / "manifest.json").is_file() else None
+
+
 def bundle(robot: str, work: Path, *, updates: int = CONFIG.updates, quiet: bool = True) -> Simulator:
     """The simulator of a robot's training runs, found under `work` or trained there; goes on from a checkpoint."""
     folder = folder_of(robot, work, updates)

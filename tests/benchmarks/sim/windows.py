@@ -30,13 +30,16 @@ BATCH_WORLDS = 4096
 @dataclass(frozen=True, eq=False)
 class Windows:
     """Of one robot. `past` [W, H+1, S] as measured, `past_commands` [W, H, C]; `commands` [W, T, C] that follow;
-    `ahead` [W, T, S] as measured; `truth` [W, T, S] without sensor noise, or `ahead` where nobody knows."""
+    `past_extra`, `extra` are the exogenous inputs likewise; `ahead` [W, T, S] as measured; `truth` [W, T, S] without
+    sensor noise, or `ahead` where nobody knows."""
 
     past: np.ndarray
     past_commands: np.ndarray
     commands: np.ndarray
     ahead: np.ndarray
     truth: np.ndarray
+    past_extra: np.ndarray
+    extra: np.ndarray
     snapshots: tuple[Snapshot, ...] = ()
 
     @property
@@ -69,13 +72,15 @@ def windows_of(
     past = np.stack([episodes[i].state[t - rows : t + 1] for i, t in places])
     before = np.stack([episodes[i].command[t - rows : t] for i, t in places])
     commands = np.stack([episodes[i].command[t : t + horizon_steps] for i, t in places])
+    past_extra = np.stack([np.nan_to_num(episodes[i].exogenous[t - rows : t]) for i, t in places])
+    extra = np.stack([np.nan_to_num(episodes[i].exogenous[t : t + horizon_steps]) for i, t in places])
     ahead = np.stack([episodes[i].state[t + 1 : t + 1 + horizon_steps] for i, t in places])
     truth, snapshots = ahead, []
     if all(isinstance(log, Recorded) for log in logs):
         found = [log for log in logs if isinstance(log, Recorded)]
         truth = np.stack([found[i].truth[t + 1 : t + 1 + horizon_steps] for i, t in places])
         snapshots = [found[i].snapshot(t) for i, t in places]
-    return Windows(past, before, commands, ahead, truth, tuple(snapshots))
+    return Windows(past, before, commands, ahead, truth, past_extra, extra, tuple(snapshots))
 
 
 def futures(scene: Scene, windows: Windows, samples: int, steps: Sequence[int], seed: int = 0) -> Futures:
@@ -94,8 +99,9 @@ def futures(scene: Scene, windows: Windows, samples: int, steps: Sequence[int], 
             state = worlds.reset(_history(windows, np.repeat(part, n)), seed=seed + first)
             who = state.member[:n].numpy()
             commands = torch.from_numpy(np.repeat(windows.commands[part], n, 0)).float()
+            extra = torch.from_numpy(np.repeat(windows.extra[part], n, 0)).float()
             for k in range(wanted[-1]):
-                state, _, _ = worlds.step(state, commands[:, k])
+                state, _, _ = worlds.step(state, commands[:, k], exogenous=extra[:, k])
                 if k + 1 in wanted:
                     seen = worlds.observe(state).double().numpy()
                     found[part, :, wanted.index(k + 1)] = seen.reshape(len(part), n, -1)
@@ -104,7 +110,8 @@ def futures(scene: Scene, windows: Windows, samples: int, steps: Sequence[int], 
 
 def _history(windows: Windows, index: np.ndarray) -> History:
     past = torch.from_numpy(windows.past[index]).float()
-    return History(past, torch.from_numpy(windows.past_commands[index]).float())
+    commands, extra = (torch.from_numpy(a[index]).float() for a in (windows.past_commands, windows.past_extra))
+    return History(past, commands, extra)
 
 
 @dataclass(frozen=True, eq=False)
