@@ -125,8 +125,10 @@ def _group(result: dict[str, Any], title: str, keys: list[str]) -> list[str]:
         title = keys[0]
     figures, targets = result["figures"], result["targets"]
     counts = sorted({figures[k]["n"] for k in keys if k in figures})
-    limits = list(dict.fromkeys(_limit(targets[k]) for k in keys if k in targets))
     asked = [k for k in keys if k in targets]
+    limits = list(dict.fromkeys(_limit(targets[k]) for k in asked))
+    if len(limits) > 1:
+        limits = [f"{_horizon(k):g} s: {_limit(targets[k])}" for k in asked]
     missed = [k for k in asked if k in result["missed"]]
     verdict = "" if not asked else "met" if not missed else "**missed**"
     if missed and len(missed) < len(asked):
@@ -136,7 +138,7 @@ def _group(result: dict[str, Any], title: str, keys: list[str]) -> list[str]:
         for k in keys
     ]
     n = "" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return [title, "<br>".join(values), n, ", ".join(limits), verdict]
+    return [title, "<br>".join(values), n, "<br>".join(limits), verdict]
 
 
 def _value(figure: dict[str, Any] | None, *, interval: bool) -> str:
