@@ -194,8 +194,9 @@ def ingest_tables() -> str:
 
 def _worst_formats(result: dict[str, Any]) -> dict[str, Any]:
     """The result with one figure for what was measured format by format: the smallest share, of all files."""
-    figures, targets = {}, {}
-    missed = set()
+    figures: dict[str, Any] = {}
+    targets: dict[str, Any] = {}
+    missed: set[str] = set()
     for key, target in result["targets"].items():
         found = _BY_FORMAT.match(key)
         name = f"{found[1]}, worst format" if found else key
