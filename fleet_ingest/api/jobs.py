@@ -43,16 +43,19 @@ class Jobs:
         self._running: dict[int, tuple[Future[None], Report]] = {}
         self._problems: dict[int, Problem] = {}
 
-    def run(self, id: int, work: Callable[[Report], None], *, wait_s: float) -> bool:
-        """Starts `work` unless it runs already, and waits for its end. True if it ended; raises what it raised."""
+    def start(self, id: int, work: Callable[[Report], None]) -> "Future[None]":
+        """Starts `work` unless it runs already. The future's exception is what `work` raised."""
         with self._lock:
             if id not in self._running:
                 report = Report()
                 self._problems.pop(id, None)
                 self._running[id] = (self._pool.submit(self._guarded, id, work, report), report)
-            future, _ = self._running[id]
+            return self._running[id][0]
+
+    def run(self, id: int, work: Callable[[Report], None], *, wait_s: float) -> bool:
+        """`start`, and waits for the end. True if it ended; raises what it raised."""
         try:
-            future.result(timeout=wait_s)
+            self.start(id, work).result(timeout=wait_s)
         except NotYet:
             return False
         return True

@@ -6,6 +6,7 @@ has equal content helps nobody. Every step may be repeated after a crash: the ro
 
 import base64
 import time
+from concurrent.futures import Future
 from typing import Literal, Protocol
 
 from fleet_ingest.api.errors import Again, Forbidden, TooMuch
@@ -17,7 +18,6 @@ from fleet_ingest.robot.protocol import (
     URL_SECONDS,
     VERDICTS,
     BeginUpload,
-    CompleteUpload,
     PartsWanted,
     Receipt,
     Slot,
@@ -121,15 +121,17 @@ class Uploads:
                 slots.append(Slot(number=p.number, url=signed.url, headers=signed.headers))
         return Slots(parts=tuple(slots))
 
-    def complete(self, row: UploadRow, body: CompleteUpload) -> UploadState:
-        """The receipt, or how far it is. Raises Again when bytes are missing or differ from what was announced."""
-        if row.state not in VERDICTS:
-            if row.state == "abandoned":
-                raise Again(
-                    "abandoned", f"upload {row.id} waited too long; its bytes were dropped", "Announce it again."
-                )
-            self._jobs.run(row.id, lambda report: self._finish(row.id, report), wait_s=body.wait_s)
-        return self.state(self.row(row.id))
+    def complete(self, row: UploadRow) -> "Future[None] | None":
+        """Begins to check what arrived, unless that is done or under way; None when there is a verdict already.
+
+        The future's exception is Again when bytes are missing or differ from what was announced. Raises Again for an
+        abandoned upload.
+        """
+        if row.state in VERDICTS:
+            return None
+        if row.state == "abandoned":
+            raise Again("abandoned", f"upload {row.id} waited too long; its bytes were dropped", "Announce it again.")
+        return self._jobs.start(row.id, lambda report: self._finish(row.id, report))
 
     def release(self, row: UploadRow, actor: Actor, note: str, mapping_sha256: str | None) -> UploadState:
         """Takes a quarantined file in again because a person says so. Raises ConflictError where nobody may."""

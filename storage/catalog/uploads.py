@@ -112,15 +112,7 @@ class Uploads(Repository):
                 raise ConflictError(
                     f"the key '{idempotency_key}' of robot '{robot}' stands for another file than {sha256}"
                 )
-            row = _row(found)
-            if row.size != size:
-                raise ConflictError(f"{sha256} of robot '{robot}' has {row.size} bytes, now {size} are announced")
-            if row.state == "abandoned":
-                return _change(connection, row, state="receiving", detail="")
-            remapped = mapping_sha256 is not None and row.mapping_sha256 != mapping_sha256
-            if row.is_final and (remapped or row.state == "quarantined"):
-                return _change(connection, row, state="verifying", mapping_sha256=mapping_sha256 or row.mapping_sha256)
-            return row
+            return _taken_up(connection, _row(found), size, mapping_sha256)
 
         return self._db.write(action)
 
@@ -291,6 +283,18 @@ def _change(connection: Connection, row: UploadRow, **values: Any) -> UploadRow:
     if done.rowcount != 1:
         raise ConflictError(f"upload {row.id} was changed by somebody else")
     return _get(connection, row.id)
+
+
+def _taken_up(connection: Connection, row: UploadRow, size: int, mapping_sha256: str | None) -> UploadRow:
+    """The row of a file that is announced (again): opened where there is something to do."""
+    if row.size != size:
+        raise ConflictError(f"{row.sha256} of robot '{row.robot}' has {row.size} bytes, now {size} are announced")
+    if row.state == "abandoned":
+        return _change(connection, row, state="receiving", detail="")
+    remapped = mapping_sha256 is not None and row.mapping_sha256 != mapping_sha256
+    if row.is_final and (remapped or row.state == "quarantined"):
+        return _change(connection, row, state="verifying", mapping_sha256=mapping_sha256 or row.mapping_sha256)
+    return row
 
 
 def _link(connection: Connection, id: int, digests: list[str]) -> None:

@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,7 @@ class EndToEnd:
         key = RobotKey.load(folder / "robot.key", SERIAL)
         self.catalog.keys.admit(SERIAL, key.public_key, "benchmark")
         self.catalog.robots.register(SERIAL, FLEET.spec)
-        self.client = Client(self.api.url, key, pause=lambda seconds: bool(time.sleep(seconds)), note=self.note)
+        self.client = Client(self.api.url, key, pause=threading.Event().wait, note=self.note)
         self.sent = SentFiles(folder / "sent")
         self.phases: dict[str, float] = {}
 

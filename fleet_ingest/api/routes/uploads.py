@@ -1,8 +1,11 @@
 """Routes of uploads: the protocol, the history, the fate of one file, its release from quarantine."""
 
+import asyncio
+from concurrent.futures import Future
 from typing import Annotated, Literal
 
 from fastapi import Query
+from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRouter
 
 from fleet_ingest.api.answers import Identifier, Release, UploadFate, UploadLine, UploadPage
@@ -67,11 +70,22 @@ def protocol_routes(uploads: Uploads, gate: Gate) -> APIRouter:
         return uploads.slots(row, body)
 
     @router.post("/{identifier}/complete")
-    def complete(identifier: Identifier, body: CompleteUpload, actor: Caller) -> UploadState:
+    async def complete(identifier: Identifier, body: CompleteUpload, actor: Caller) -> UploadState:
         """Hashes what arrived, keeps it, converts it, and says what became of it, or how far it is. Idempotent."""
-        row = uploads.row(identifier)
-        gate.robot(actor, row.robot)
-        return uploads.complete(row, body)
+
+        def begin() -> "Future[None] | None":
+            row = uploads.row(identifier)
+            gate.robot(actor, row.robot)
+            return uploads.complete(row)
+
+        # Who waits holds no thread: a fleet that waits for its receipts must not keep others from being answered.
+        work = await run_in_threadpool(begin)
+        if work is not None:
+            waiting = asyncio.wrap_future(work)
+            done, _ = await asyncio.wait([waiting], timeout=body.wait_s)
+            if done:
+                waiting.result()
+        return await run_in_threadpool(lambda: uploads.state(uploads.row(identifier)))
 
     @router.post("/{identifier}/release")
     def release(identifier: Identifier, body: Release, actor: Caller) -> UploadState:

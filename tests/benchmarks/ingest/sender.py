@@ -8,6 +8,7 @@ import argparse
 import os
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ def priority_of(path: Path) -> str:
 
 def run(state: Path, serial: str, api: str, source: Path, mappings: dict[str, str], bytes_per_s: float) -> None:
     key, counted = RobotKey.load(state / "robot.key", serial), Counted(bytes_per_s, state / "sent")
-    client = Client(api, key, pause=lambda seconds: bool(time.sleep(seconds)), note=_note, throttle=counted)
+    client = Client(api, key, pause=threading.Event().wait, note=_note, throttle=counted)
     spool = Spool(state, serial)
     uploader = Uploader(client, spool, serial)
     while True:

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from fleet_ingest.robot import spool as spool_module
-from fleet_ingest.robot import spool_files
+from fleet_ingest.robot import spool_files, spool_tables
 from fleet_ingest.robot.protocol import Receipt
 from fleet_ingest.robot.spool import Spool
 from storage.contracts.canonical import sha256_hex
+
+
+_UNLINK = Path.unlink
 
 
 class Killed(BaseException):
@@ -42,7 +44,7 @@ class Steps:
         if self.power:
             for path in self.unsynced:
                 if path.exists():
-                    os.unlink(path)  # not by Path, which is watched
+                    _UNLINK(path)
         self.unsynced = {}
 
 
@@ -50,7 +52,7 @@ class Steps:
 def stepping(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         settle, write, sync, begin = (
-            spool_files.settle, spool_files.write_whole, spool_files.sync_directory, spool_module.transaction,
+            spool_files.settle, spool_files.write_whole, spool_files.sync_directory, spool_tables.transaction,
         )  # fmt: skip
         unlink = Path.unlink
 
@@ -84,7 +86,7 @@ def stepping(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(spool_files, "settle", slow_settle)
         patch.setattr(spool_files, "write_whole", slow_write)
         patch.setattr(spool_files, "sync_directory", slow_sync)
-        patch.setattr(spool_module, "transaction", slow_transaction)
+        patch.setattr("fleet_ingest.robot.spool.transaction", slow_transaction)
         patch.setattr(Path, "unlink", slow_unlink)
         yield
 
