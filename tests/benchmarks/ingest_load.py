@@ -189,8 +189,11 @@ TARGETS = {
 def main(argv: list[str] | None = None) -> int:
     words = parser(__doc__.splitlines()[0])
     words.add_argument("--part", choices=("robots", "catalog", "both"), default="both")
+    words.add_argument("--seconds", type=float, help="how long the robots upload")
+    words.add_argument("--episodes", type=int, help="size of the catalog")
     arguments: argparse.Namespace = words.parse_args(argv)
-    size: dict[str, Any] = QUICK if arguments.quick else FULL
+    size: dict[str, Any] = dict(QUICK if arguments.quick else FULL)
+    size |= {k: v for k in ("seconds", "episodes") if (v := getattr(arguments, k)) is not None}
     figures: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         if arguments.part != "catalog":

@@ -18,7 +18,6 @@ from fleet_ingest.robot.protocol import Receipt
 from fleet_ingest.robot.spool import Spool
 from storage.contracts.canonical import sha256_hex
 
-
 _UNLINK = Path.unlink
 
 
