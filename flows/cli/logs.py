@@ -32,14 +32,16 @@ def add_to(app: typer.Typer) -> None:
 
 
 def import_logs(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders of logs: Parquet, CSV, MCAP.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files or folders of logs: MCAP, ROS bags, ULog, LeRobot, HDF5, Parquet, CSV.")
+    ],
     mapping: Annotated[Path | None, typer.Option("--map", help="The mapping from columns to channels (YAML).")] = None,
     propose: Annotated[
         bool, typer.Option("--propose", help="Draft a mapping from the first file and plot its channels.")
     ] = False,
     robot: Annotated[str | None, typer.Option(help="Serial name of the robot, if the mapping does not say.")] = None,
     notes: Annotated[
-        str, typer.Option(help="What an operator knows: kept with the logs, a prompt for the simulator.")
+        str, typer.Option(help="What an operator knows: kept with the logs; the simulator does not read it yet.")
     ] = "",
     json: Json = False,
 ) -> None:
