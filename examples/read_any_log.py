@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -65,7 +65,7 @@ class SimulatorConfig(Contract):
     forget: float = Field(default=1.0, ge=0, le=1)
     """Scale of the chance that a known physical quantity is withheld from the network, so that any subset of a
     specification works."""
-    always_said: tuple[str, ...] = ("length", "limits.low", "limits.high", "zero.height")
+    always_said: tuple[str, ...] = ("length", "limits.low", "limits.high")
     """Quantities that makers state: some batches withhold all others."""
     jitter: float = Field(default=0.05, ge=0, le=1)
     """Deviation of the logarithms of the random factors on scales, so that a robot never seen may have its own."""

@@ -158,7 +158,7 @@ def _evaluate(w: Weights, frame: Frame, core: Core, c: Conditioning, log_dt: Ten
     p, k = shape.pairs, shape.slots
     configuration = [slots[..., :p], slots[..., 2 * p : k], slots[..., k : k + p], slots[..., k + 2 * p :], orientation]
     drive = [motion, slots[..., k + p : k + 2 * p], queue, one.expand(members, entities, batch, 1)]
-    extra = network.form(w, torch.cat(configuration, -1), torch.cat(drive, -1), c, frame.adjacency)
+    extra = network.form(w, torch.cat(configuration, -1), torch.cat(drive, -1), c, core.alive, frame.adjacency)
     return out._replace(mean=bent(out.mean + extra, _CHANGE))
 
 

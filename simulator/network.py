@@ -86,14 +86,18 @@ def drive_inputs(shape: Shape) -> int:
     return 3 * shape.pairs + 2 + shape.taps * shape.inputs + 1
 
 
-def form(w: Weights, configuration: Tensor, drive: Tensor, c: Conditioning, adjacency: Tensor) -> Tensor:
+def form(
+    w: Weights, configuration: Tensor, drive: Tensor, c: Conditioning, alive: Tensor | None, adjacency: Tensor
+) -> Tensor:
     """Rates [K] that are linear in what drives (rates, their squares, inputs) with coefficients that depend on the
     configuration and the scene only: the form of d'Alembert's principle, which holds far from the data."""
     h = silu(linear(configuration, w["form.in"]) + c.form_bias)
-    joined = torch.cat([h, pool(linear(h, w["form.message"]), adjacency)], dim=-1)
+    message = linear(h, w["form.message"])
+    joined = torch.cat([h, pool(message if alive is None else message * alive, adjacency)], dim=-1)
     h = h + silu(linear(joined, w["form.hidden"], w["form.hidden.b"]))
     own, mixed = linear(h, w["form.gates"], w["form.gates.b"]).chunk(2, dim=-1)
     terms = linear(drive, w["form.drive"]) * own
+    terms = terms if alive is None else terms * alive
     terms = linear(torch.cat([terms, pool(terms, adjacency)], dim=-1), w["form.mix"]) * mixed
     return linear(terms, w["form.out.small"])
 

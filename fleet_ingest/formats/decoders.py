@@ -10,9 +10,9 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
-from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
 
 from fleet_ingest.formats.columns import WIDTH, Columns
 from fleet_ingest.formats.ros_layout import RosDecoder

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame
 import numpy as np
 
 from fleet_ingest.formats.rawlog import Damaged, Integrity, Limits, RawLog, Salvage, too_large

@@ -41,6 +41,7 @@ CONFIG = SimulatorConfig(
     kl_weight=1e-4,
     prompt_drop=0.3,
     jitter=0.15,
+    always_said=("length", "limits.low", "limits.high", "zero.height"),
     curriculum=(
         Stage(steps=1, share=0.1),
         Stage(steps=4, share=0.3),
