@@ -8,116 +8,64 @@ all robots at once with a history of states and commands, so that it can tell th
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
-from stable_baselines3 import SAC
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 from fleet_ingest.robot.commands import RandomHold
 from fleet_ingest.standins.registry import standin
-from storage.contracts.starts import evaluation_starts, return_of
+from storage.contracts.starts import evaluation_starts
 from tests.benchmarks.envelope import Figure, envelope, parser, publish
+from tests.benchmarks.peers.sac import Predictor, SacSettings, episode_return, predictor_return, train_sac
 
 FLEET = standin("cartpole")
 SERIALS = [FLEET.serial(i) for i in (1, 2, 3)]
-STEPS = FLEET.task.horizon_steps(FLEET.spec)
 HISTORY, SEED, VALIDATION_SEED = 6, 0, 77
+SETTINGS = SacSettings(history=HISTORY, learning_starts=3_000, keep_best=True)
+
+Run = Callable[[str, dict[str, float], int], float]
+"""(serial, start, noise seed) -> return."""
 
 
-def features(state: np.ndarray) -> np.ndarray:
-    x, v, angle, rate = state
-    return np.array([x, v / 3, np.cos(angle), np.sin(angle), rate / 8])
+def returns(run: Run, seed: int, n: int) -> dict[str, list[float]]:
+    """Serial -> returns of `n` episodes from the starts that `seed` draws."""
+    starts = evaluation_starts(FLEET.task, n, seed)
+    return {serial: [run(serial, start, i) for i, start in enumerate(starts)] for serial in SERIALS}
 
 
-class StandInEnv(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One stand-in; observation: the last HISTORY (features, command / 10) pairs; action: force / 10 N."""
-
-    def __init__(self, serial: str, seed: int) -> None:
-        self.robot = FLEET.open(serial)
-        self.rng = np.random.default_rng(seed)
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (HISTORY * 6,), np.float32)
-        self.action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        start = evaluation_starts(FLEET.task, 1, int(self.rng.integers(2**40)))[0]
-        return self.begin(start, int(self.rng.integers(2**40))), {}
-
-    def begin(self, start: dict[str, float], seed: int) -> np.ndarray:
-        self.robot.reset(start, seed)
-        self.count = 0
-        self.rows = [self.robot.read()[1]]
-        self.commands: list[np.ndarray] = []
-        self.window = np.tile(np.append(features(self.rows[0]), 0.0), (HISTORY, 1))
-        return self.window.ravel().astype(np.float32)
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        command = 10.0 * np.clip(np.asarray(action, dtype=np.float64), -1, 1)
-        self.robot.apply(command)
-        state = self.robot.read()[1]
-        self.rows.append(state)
-        self.commands.append(command)
-        self.count += 1
-        self.window = np.vstack([self.window[1:], np.append(features(state), command / 10)])
-        reward = float(FLEET.task.reward_of(FLEET.spec, state, command, np))
-        return self.window.ravel().astype(np.float32), reward, False, self.count >= STEPS, {}
-
-    def episode_return(self) -> float:
-        return return_of(FLEET.spec, FLEET.task, np.array(self.rows), np.array(self.commands))
-
-
-def oracle_returns(model: SAC, seed: int, n: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for serial in SERIALS:
-        env = StandInEnv(serial, 0)
-        found[serial] = []
-        for i, start in enumerate(evaluation_starts(FLEET.task, n, seed)):
-            observation, done = env.begin(start, i), False
-            while not done:
-                observation, _, _, done, _ = env.step(model.predict(observation, deterministic=True)[0])
-            found[serial].append(env.episode_return())
-    return found
+def oracle_returns(predictor: Predictor, seed: int, n: int) -> dict[str, list[float]]:
+    robots = {serial: FLEET.open(serial) for serial in SERIALS}
+    return returns(lambda s, start, i: predictor_return(robots[s], FLEET.task, predictor, start, i)[0], seed, n)
 
 
 def random_returns(seed: int, n: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for serial in SERIALS:
-        env = StandInEnv(serial, 0)
-        found[serial] = []
-        for i, start in enumerate(evaluation_starts(FLEET.task, n, seed)):
-            env.begin(start, i)
-            source = RandomHold(FLEET.spec, i)
-            for _ in range(STEPS):
-                env.step(source.next() / 10)
-            found[serial].append(env.episode_return())
-    return found
+    robots = {serial: FLEET.open(serial) for serial in SERIALS}
+
+    def run(serial: str, start: dict[str, float], index: int) -> float:
+        source = RandomHold(FLEET.spec, index)
+        return episode_return(robots[serial], FLEET.task, lambda state, last: source.next(), start, index)[0]
+
+    return returns(run, seed, n)
 
 
-def train(total_steps: int, chunks: int) -> tuple[SAC, list[float]]:
+def train(total_steps: int, chunks: int) -> tuple[Predictor, list[float]]:
     """The best snapshot by validation return, and the curve of validation returns."""
     torch.set_num_threads(1)
-    envs = DummyVecEnv([lambda s=s, k=k: StandInEnv(s, k) for k, s in enumerate(SERIALS)])
-    model = SAC(
-        "MlpPolicy", envs, seed=SEED, device="cpu", learning_rate=7e-4, batch_size=256, gamma=0.98, tau=0.01,
-        learning_starts=3_000, train_freq=1, gradient_steps=1, buffer_size=400_000,
-        policy_kwargs={"net_arch": [128, 128]},
-    )  # fmt: skip
-    curve: list[float] = []
-    best: dict[str, Any] = {}
-    for _ in range(chunks):
-        model.learn(total_steps // chunks, reset_num_timesteps=False)
-        curve.append(float(np.mean(list(oracle_returns(model, VALIDATION_SEED, 4).values()))))
-        if curve[-1] == max(curve):
-            best = {k: v.clone() for k, v in model.policy.state_dict().items()}
-        sys.stderr.write(f"{model.num_timesteps} steps, validation return {curve[-1]:.1f}\n")
+
+    def validate(predictor: Predictor) -> float:
+        value = float(np.mean(list(oracle_returns(predictor, VALIDATION_SEED, 4).values())))
+        sys.stderr.write(f"{predictor.model.num_timesteps} steps, validation return {value:.1f}\n")
         sys.stderr.flush()
-    model.policy.load_state_dict(best)
-    return model, curve
+        return value
+
+    robots = [FLEET.open(serial) for serial in SERIALS]
+    every = -(-total_steps // chunks)
+    predictor, curve = train_sac(
+        robots, FLEET.task, steps=total_steps, seed=SEED, evaluate=validate, every=every, settings=SETTINGS
+    )
+    return predictor, [point.value for point in curve]
 
 
 def figure(returns: dict[str, list[float]]) -> Figure:
