@@ -38,6 +38,8 @@ class SimulatorConfig(Contract):
     updates: int = Field(default=1200, ge=1)
     warm_updates: int = Field(default=300, ge=1)
     rows: int = Field(default=512, ge=8)
+    task_rows: int = Field(default=256, ge=8)
+    """Logged intervals per member and update from which the task head learns."""
     min_batch: int = Field(default=32, ge=2)
     max_batch: int = Field(default=128, ge=2)
     samples: int = Field(default=2, ge=2, le=16)

@@ -18,7 +18,7 @@ from simulator.network import Conditioning, Weights
 _RATES, _CHANGE = 8.0, 40.0
 """Scaled rates and changes of rate that are bent: far above what robots do."""
 _RARE = 4.0
-"""Logit below zero at which hazards start: lives and episodes end seldom."""
+"""Logit below zero at which hazards start: lives end seldom."""
 
 
 class Core(NamedTuple):
@@ -33,13 +33,11 @@ class Core(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """`core` with sampled `x`; logits of the next `labels` [M, E, B, Q, L], of dying and appearing [M, E, B, 2],
-    and the scaled reward and termination logit [M, B, 2]."""
+    """`core` with sampled `x`; logits of the next `labels` [M, E, B, Q, L], of dying and appearing [M, E, B, 2]."""
 
     core: Core
     labels: Tensor
     life: Tensor
-    task: Tensor
 
 
 def squash(x: Tensor) -> Tensor:
@@ -133,10 +131,7 @@ def advance(
     if frame.structure.shape.categories:
         logits = logits.view(members, entities, batch, frame.structure.shape.categories, -1)
         logits = logits.masked_fill(~frame.label_mask, -1e9)
-    weight = torch.ones_like(out.task[..., :1]) if core.alive is None else core.alive
-    task = (out.task * weight).sum(1) / weight.sum(1).clamp_min(1.0)
-    task = torch.cat([task[..., :1], task[..., 1:] - _RARE], dim=-1)
-    return Advance(core, logits, out.life - _RARE, task)
+    return Advance(core, logits, out.life - _RARE)
 
 
 def _evaluate(w: Weights, frame: Frame, core: Core, c: Conditioning, log_dt: Tensor) -> network.StepOutput:

@@ -5,18 +5,20 @@ apart. The context clip of a target never overlaps it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from simulator import task_head
 from simulator.config import SimulatorConfig
 from simulator.features import physical_columns, physical_fields, scale_columns, static_features
 from simulator.frame import Frame
 from simulator.model import Model
 from simulator.recording import Recording
+from simulator.task_head import TaskRows
 from storage.contracts.episode import Episode
 from storage.contracts.errors import DataError
 
@@ -47,6 +49,19 @@ class Group:
     def _starts(self) -> dict[tuple[int, int], np.ndarray]:
         return {}
 
+    @cached_property
+    def judged(self) -> bool:
+        """Whether any reward or end was logged."""
+        return bool(self.recording.reward.isfinite().any()) or bool(self.recording.terminated.any())
+
+    @cached_property
+    def _task_bins(self) -> np.ndarray:
+        return task_head.bins_of(self.recording.reward.numpy(), self.recording.terminated.numpy())
+
+    def task_bins(self, robot: int) -> np.ndarray:
+        """Bins of the rows that `starts(robot, 1)` gives; see `task_head.bins_of`."""
+        return self._task_bins[self.starts(robot, 1)]
+
     def starts(self, robot: int, steps: int) -> np.ndarray:
         """Rows of `robot` with `steps` rows after them."""
         if (robot, steps) not in self._starts:
@@ -71,6 +86,8 @@ class Batch:
     slot_factor: Tensor
     rate_factor: Tensor
     input_factor: Tensor
+    task: TaskRows | None = None
+    """Intervals for the task head, where rewards or ends were logged."""
 
 
 def make_groups(episodes: Sequence[Episode], model: Model, steps: int) -> list[Group]:
@@ -119,7 +136,24 @@ def draw(group: Group, config: SimulatorConfig, update: int, members: range, ste
         _draw_one(group, config, np.random.default_rng([config.seed, update, m]), groups, size, steps, count)
         for m in members
     ]
-    return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)))
+    batch = Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)))
+    return replace(batch, task=_draw_task(group, config, update, members, batch.robot.numpy()))
+
+
+def _draw_task(
+    group: Group, config: SimulatorConfig, update: int, members: range, robot: np.ndarray
+) -> TaskRows | None:
+    """Intervals of the robots of `robot` [M, G], or None where nothing of a task was logged."""
+    if not group.judged:
+        return None
+    per = max(1, config.task_rows // robot.shape[1])
+    rows, weights = [], []
+    for place, member in enumerate(members):
+        rng = np.random.default_rng([config.seed, update, member, 1])
+        drawn = [task_head.draw(rng, group.starts(r, 1), group.task_bins(r), per) for r in robot[place]]
+        rows.append(np.concatenate([d[0] for d in drawn]))
+        weights.append(np.concatenate([d[1] for d in drawn]))
+    return TaskRows(torch.from_numpy(np.stack(rows)), torch.from_numpy(np.stack(weights)))
 
 
 def _draw_one(

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from simulator import network
+from simulator import network, task_head
 from simulator.config import SimulatorConfig
 from simulator.encoders.registry import encoders
 from simulator.frame import Frame
@@ -24,7 +24,8 @@ STARTS = 64
 
 
 class Traits(Contract):
-    """What the training data could teach: entities that die or that appear, logged rewards, terminations."""
+    """What the training data could teach: entities that die or that appear, logged rewards (with their median,
+    deviation and range), terminations."""
 
     mortal: bool = False
     appears: bool = False
@@ -32,6 +33,8 @@ class Traits(Contract):
     terminates: bool = False
     reward_center: float = 0.0
     reward_scale: float = 1.0
+    reward_low: float = 0.0
+    reward_high: float = 0.0
 
 
 class Temperature(Contract):
@@ -91,7 +94,7 @@ class Model:
 
 
 def model_layout(shape: Shape, config: SimulatorConfig) -> Layout:
-    found = dict(network.layout(shape, config))
+    found = network.layout(shape, config) | task_head.layout(shape, config)
     for encoder in encoders():
         found |= encoder.layout(shape, config)
     return found

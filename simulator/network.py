@@ -33,8 +33,7 @@ class Conditioning(NamedTuple):
 
 
 class StepOutput(NamedTuple):
-    """Raw outputs [M, E, B, ...]: `mean`, `spread` [K]; `gate`, `candidate` [m]; `labels` [Q * L]; `life` [2];
-    `task` [2]."""
+    """Raw outputs [M, E, B, ...]: `mean`, `spread` [K]; `gate`, `candidate` [m]; `labels` [Q * L]; `life` [2]."""
 
     mean: Tensor
     spread: Tensor
@@ -42,7 +41,6 @@ class StepOutput(NamedTuple):
     candidate: Tensor
     labels: Tensor
     life: Tensor
-    task: Tensor
 
 
 def layout(shape: Shape, config: SimulatorConfig) -> dict[str, tuple[int, ...]]:
@@ -50,7 +48,7 @@ def layout(shape: Shape, config: SimulatorConfig) -> dict[str, tuple[int, ...]]:
     d, k, m = config.width, shape.slots, config.memory
     inputs = step_inputs(shape, config)
     filter_inputs = 2 * k + shape.knots * (2 * k + shape.inputs + 1)
-    outputs = 2 * k + 2 * m + shape.categories * shape.labels + 4
+    outputs = 2 * k + 2 * m + shape.categories * shape.labels + 2
     return {
         "condition.static": (features.width(shape), d), "condition.scene": (config.scene, d), "condition.in.b": (d,),
         "condition.message": (d, config.messages), "condition.hidden": (d + 3 * config.messages, d),
@@ -149,8 +147,8 @@ def step(w: Weights, x: Tensor, c: Conditioning, alive: Tensor | None, adjacency
     h3 = h2 + silu(linear(h2, w["step.last"], w["step.last.b"]))
     out = linear(h3, w["step.out.small"], w["step.out.b"])
     k, labels = shape.slots, shape.categories * shape.labels
-    memory = (out.shape[-1] - 2 * k - labels - 4) // 2
-    return StepOutput(*out.split([k, k, memory, memory, labels, 2, 2], dim=-1))
+    memory = (out.shape[-1] - 2 * k - labels - 2) // 2
+    return StepOutput(*out.split([k, k, memory, memory, labels, 2], dim=-1))
 
 
 def pool(message: Tensor, adjacency: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from simulator import dynamics, network
+from simulator import dynamics, network, task_head
 from simulator.config import SimulatorConfig
 from simulator.dynamics import Core
 from simulator.encoders import episode as episode_encoder
@@ -21,6 +21,7 @@ from simulator.model import Traits
 from simulator.network import Conditioning, Weights
 
 _DISCRETE_WEIGHT = 0.5
+_TASK_WEIGHT = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def batch_loss(
     inputs = frame.normalise_inputs(inputs)
     dt = recording.dt[ahead].permute(2, 0, 1)[:, :, None, :, None].repeat(1, 1, 1, samples, 1)
     sensor = dynamics.spread(conditioning.sensor) * frame.step_scale * frame.present
-    discrete = frame.structure.shape.categories or not group.all_alive or traits.rewarded or traits.terminates
+    discrete = frame.structure.shape.categories or not group.all_alive
     total = torch.zeros(members)
     reached = []
     for k in range(steps):
@@ -89,7 +90,7 @@ def batch_loss(
         core = moved.core
         reached.append(core.x)
         if discrete:
-            total = total + _DISCRETE_WEIGHT / steps * _discrete(group, traits, moved, rows + k)
+            total = total + _DISCRETE_WEIGHT / steps * _discrete(group, moved, rows + k)
             core = _forced(group, core, rows + k + 1)
     observed = torch.stack(reached) + sensor * noise.sensor
     weight = (seen[1:] & frame.present).float() / group.change[:steps, None, :, None]
@@ -98,7 +99,33 @@ def batch_loss(
     total = total + (error / counted).mean(0)
     # KL of the scene posterior to N(0, 1)
     kl = 0.5 * (mean**2 + deviation**2 - 1.0 - 2.0 * deviation.log()).sum((1, 3)).mean(-1)
-    return total + config.kl_weight * kl
+    total = total + config.kl_weight * kl
+    if batch.task is not None and (traits.rewarded or traits.terminates):
+        total = total + _TASK_WEIGHT * _task_loss(w, group, batch, jittered, mean, deviation, noise, traits)
+    return total
+
+
+def _task_loss(
+    w: Weights, group: Group, batch: Batch, jittered: Frame, mean: Tensor, deviation: Tensor, noise: Noise,
+    traits: Traits,
+) -> Tensor:  # fmt: skip
+    """[M] loss of the task head on logged intervals, each under one scene sample of its group."""
+    assert batch.task is not None
+    recording, groups = group.recording, batch.chunks.shape[1]
+    per = batch.task.rows.shape[1] // groups
+
+    def intervals(value: Tensor) -> Tensor:
+        return value.repeat_interleave(per, 2)
+
+    normal = noise.scene[:, :groups].unflatten(-1, (mean.shape[1], -1)).transpose(1, 2)
+    bias = task_head.condition(w, batch.static, mean + deviation * normal)
+    factors = (batch.slot_factor, batch.rate_factor, batch.input_factor)
+    frame = group.frame.rescaled(*(intervals(f) for f in factors))
+    inputs = frame.normalise_inputs(recording.inputs[batch.task.rows].permute(0, 2, 1, 3)[..., None, :], rows=1)
+    reward = (recording.reward[batch.task.rows] - traits.reward_center) / traits.reward_scale
+    return task_head.loss(
+        w, intervals(bias), frame, recording, batch.task, inputs[..., 0, :], reward, traits.terminates
+    )
 
 
 def crps(group: Group, observed: Tensor, target: Tensor, samples: int) -> Tensor:
@@ -162,8 +189,8 @@ def _forced(group: Group, core: Core, rows: Tensor) -> Core:
     return core._replace(x=x, labels=labels, alive=alive)
 
 
-def _discrete(group: Group, traits: Traits, moved: dynamics.Advance, rows: Tensor) -> Tensor:
-    """Cross entropies [M] of the labels, lives, termination and the scaled error of the reward after `rows`."""
+def _discrete(group: Group, moved: dynamics.Advance, rows: Tensor) -> Tensor:
+    """Cross entropies [M] of the labels and lives after `rows`."""
     recording = group.recording
     total = torch.zeros(rows.shape[0])
     if group.frame.structure.shape.categories:
@@ -176,11 +203,4 @@ def _discrete(group: Group, traits: Traits, moved: dynamics.Advance, rows: Tenso
         now, then = recording.alive[rows].permute(0, 2, 1), recording.alive[rows + 1].permute(0, 2, 1)
         logits = torch.where(now, moved.life[..., 0], moved.life[..., 1])
         total = total + binary_cross_entropy_with_logits(logits, (now != then).float(), reduction="none").mean((1, 2))
-    if traits.rewarded:
-        reward = recording.reward[rows]
-        error = (moved.task[..., 0] - (reward.nan_to_num() - traits.reward_center) / traits.reward_scale).abs()
-        total = total + (error * reward.isfinite()).mean(1)
-    if traits.terminates:
-        ended = recording.terminated[rows].float()
-        total = total + binary_cross_entropy_with_logits(moved.task[..., 1], ended, reduction="none").mean(1)
     return total

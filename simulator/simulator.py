@@ -27,7 +27,7 @@ from storage.contracts.errors import DataError, IncompatibleError
 from storage.contracts.figures import Scorecard
 from storage.contracts.robot import RobotSpec
 
-ARCHITECTURE = "entity-ensemble-2"
+ARCHITECTURE = "entity-ensemble-3"
 
 
 class ByteStore(Protocol):

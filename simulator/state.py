@@ -82,10 +82,12 @@ def _names() -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class StepOutcome:
-    """`reward` [N], None when the simulator learned no logged reward; `terminated` bool [N]."""
+    """`reward` [N], None when the simulator learned no logged reward; `terminated` bool [N], drawn with probability
+    `hazard` [N], which is differentiable; None when no episode that it learned from ended."""
 
     reward: Tensor | None
     terminated: Tensor
+    hazard: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,6 +33,8 @@ class Shape(Contract):
     taps: int
     knots: int
     feature_names: tuple[str, ...] = ()
+    tasks: bool = False
+    """Whether logs hold rewards or ends of episodes, which a model then has a head for. Set by training."""
 
     @property
     def slots(self) -> int:
@@ -59,6 +61,8 @@ class Shape(Contract):
     def covers(self, other: "Shape") -> bool:
         """May a model of this shape run robots that need `other`? The names of features must be equal."""
         sizes = ("pairs", "others", "inputs", "categories", "labels", "taps", "knots")
+        if other.tasks and not self.tasks:
+            return False
         return set(other.feature_names) <= set(self.feature_names) and all(
             getattr(self, name) >= getattr(other, name) for name in sizes
         )

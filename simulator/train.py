@@ -78,6 +78,7 @@ def _first_model(
 ) -> Model:
     specs = {e.spec.digest: e.spec for e in episodes}
     shape = Shape.of([specs[d] for d in sorted(specs)], history_s=config.history_s, delay_s=config.delay_s)
+    shape = shape.model_copy(update={"tasks": any(np.isfinite(e.reward).any() or e.terminated for e in episodes)})
     inherited = None
     if parent is not None and parent.model.shape.covers(shape) and _alike(parent.model.config, config):
         shape, inherited = parent.model.shape, parent.model
@@ -97,7 +98,8 @@ def _first_model(
         theta = inherited.theta[members.start : members.stop].clone()
     else:
         theta = initialise(model_layout(shape, config), config.seed, members)
-    return Model(config, shape, _traits(episodes, inherited), theta, scales, starts)
+    model = Model(config, shape, _traits(episodes, inherited), theta, scales, starts)
+    return model if inherited is None else _reward_units(model, inherited.traits)
 
 
 def _alike(a: SimulatorConfig, b: SimulatorConfig) -> bool:
@@ -109,14 +111,36 @@ def _traits(episodes: Sequence[Episode], inherited: Model | None) -> Traits:
     old = inherited.traits if inherited is not None else Traits()
     rewards = np.concatenate([e.reward for e in episodes])
     rewards = rewards[np.isfinite(rewards)]
+    known = {
+        "mortal": old.mortal or not all(e.alive.all() for e in episodes),
+        "appears": old.appears or any((e.alive[1:] & ~e.alive[:-1]).any() for e in episodes),
+        "terminates": old.terminates or any(e.terminated for e in episodes),
+    }
+    if not len(rewards):
+        return old.model_copy(update=known)
+    low, high = float(rewards.min()), float(rewards.max())
     return Traits(
-        mortal=old.mortal or not all(e.alive.all() for e in episodes),
-        appears=old.appears or any((e.alive[1:] & ~e.alive[:-1]).any() for e in episodes),
-        rewarded=old.rewarded or len(rewards) > 0,
-        terminates=old.terminates or any(e.terminated for e in episodes),
-        reward_center=old.reward_center if old.rewarded or not len(rewards) else float(np.median(rewards)),
-        reward_scale=old.reward_scale if old.rewarded or not len(rewards) else max(1e-6, float(rewards.std())),
+        **known,
+        rewarded=True,
+        reward_center=float(np.median(rewards)),
+        reward_scale=float(rewards.std()) if high > low else 1.0,
+        reward_low=min(low, old.reward_low) if old.rewarded else low,
+        reward_high=max(high, old.reward_high) if old.rewarded else high,
     )
+
+
+def _reward_units(model: Model, before: Traits) -> Model:
+    """`model` with its output of rewards in the units of its traits; the weights are in those of `before`."""
+    now = model.traits
+    if not before.rewarded or not model.shape.tasks:
+        return model
+    theta = model.theta.clone()
+    weights = unpack(theta, model.layout)
+    factor = before.reward_scale / now.reward_scale
+    weights["task.out.small"][..., 0] *= factor
+    weights["task.out.b"][..., 0] *= factor
+    weights["task.out.b"][..., 0] += (before.reward_center - now.reward_center) / now.reward_scale
+    return model.with_theta(theta)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator import dynamics, network, noise
+from simulator import dynamics, network, noise, task_head
 from simulator.dynamics import Core
 from simulator.frame import Frame, wrap_where
 from simulator.history import History
@@ -22,7 +22,7 @@ from simulator.state import Events, StepOutcome, WorldState
 from storage.contracts.errors import ContractError, InputError
 from storage.contracts.robot import RobotSpec
 
-_START, _PROCESS, _SENSOR, _CHANCE, _RESET = 1, 2, 3, 4, 5
+_START, _PROCESS, _SENSOR, _CHANCE, _RESET, _END = 1, 2, 3, 4, 5, 6
 
 
 class Worlds:
@@ -46,6 +46,7 @@ class Worlds:
         limits = torch.from_numpy(spec.command_limits).float().to(self.device)
         self._low, self._high = limits[:, 0], limits[:, 1]
         self._conditions: tuple[Tensor, Conditioning] | None = None
+        self._task_biases: tuple[Tensor, Tensor] | None = None
 
     def reset(
         self,
@@ -89,7 +90,10 @@ class Worlds:
         for b in range(1, block.shape[1]):
             state, more, further = self._one(state, block[:, b], None if extra is None else extra[:, b], dt)
             both = None if outcome.reward is None or more.reward is None else outcome.reward + more.reward
-            outcome = StepOutcome(both, outcome.terminated | more.terminated)
+            survived = None
+            if outcome.hazard is not None and more.hazard is not None:
+                survived = 1.0 - (1.0 - outcome.hazard) * (1.0 - more.hazard)
+            outcome = StepOutcome(both, outcome.terminated | more.terminated, survived)
             events = Events(
                 events.categories | further.categories, events.died | further.died, events.appeared | further.appeared
             )
@@ -141,24 +145,43 @@ class Worlds:
         period = torch.full((1, 1, 1, 1), dt, device=self.device)
         parts = max(1, round(self.frame.substeps * dt / self.frame.dt))
         moved = dynamics.advance(self._weights, self.frame, core, self._conditioning(state.z), normal, period, parts)
-        labels, alive, events, task = self._chance(state, moved)
+        labels, alive, events = self._chance(state, moved)
         following = WorldState(
             self._external(moved.core.x), labels, alive, self._external(moved.core.memory),
             self._external_queue(moved.core.queue),
             state.z, state.member, state.time_s + dt, state.world, state.counter + 1,
         )  # fmt: skip
-        return following, task, events
+        return following, self._outcome(state, core, moved), events
 
-    def _chance(self, state: WorldState, moved: dynamics.Advance) -> tuple[Tensor, Tensor, Events, StepOutcome]:
-        """Samples labels, lives and termination from their logits."""
+    def _outcome(self, state: WorldState, core: Core, moved: dynamics.Advance) -> StepOutcome:
+        """What the task head makes of the interval; the end is drawn."""
+        traits = self.model.traits
+        never = torch.zeros(self.n, dtype=torch.bool, device=self.device)
+        if not traits.rewarded and not traits.terminates:
+            return StepOutcome(None, never)
+        bias, inputs = self._task_bias(state.z), core.queue[..., -1, :]
+        found = task_head.evaluate(self._weights, bias, self.frame, core.x, moved.core.x, inputs, core.alive)
+        scaled, logit = (part.transpose(0, 1).reshape(-1)[: self.n] for part in found)
+        reward = None
+        if traits.rewarded:
+            reward = scaled * traits.reward_scale + traits.reward_center
+            reward = task_head.bounded(reward, traits.reward_low, traits.reward_high)
+        if not traits.terminates:
+            return StepOutcome(reward, never)
+        hazard = torch.sigmoid(logit)
+        uniform = noise.uniform(self.seed, _END, state.world, state.counter, 1)[:, 0]
+        return StepOutcome(reward, uniform < hazard.detach(), hazard)
+
+    def _chance(self, state: WorldState, moved: dynamics.Advance) -> tuple[Tensor, Tensor, Events]:
+        """Samples labels and lives from their logits."""
         traits, shape = self.model.traits, self.frame.structure.shape
         entities = self.frame.structure.entities
-        count = entities * (shape.categories + 1) + 1
+        count = entities * (shape.categories + 1)
         same = torch.zeros_like(state.categories, dtype=torch.bool)
         still = torch.zeros_like(state.alive)
         labels, alive, events = state.categories, state.alive, Events(same, still, still)
         uniform = None
-        if shape.categories or traits.mortal or traits.terminates:
+        if shape.categories or traits.mortal:
             uniform = noise.uniform(self.seed, _CHANCE, state.world, state.counter, count)
         if shape.categories and uniform is not None:
             logits = self._external(moved.labels.flatten(-2)).view(*state.categories.shape, shape.labels)
@@ -169,17 +192,12 @@ class Worlds:
             events = Events(labels != state.categories, still, still)
         if traits.mortal and uniform is not None:
             hazard = torch.sigmoid(self._external(moved.life).detach())
-            draw = uniform[:, entities * shape.categories : -1]
+            draw = uniform[:, entities * shape.categories :]
             died = state.alive & (draw < hazard[..., 0])
             appeared = ~state.alive & (draw < hazard[..., 1]) & traits.appears
             alive = (state.alive & ~died) | appeared
             events = Events(events.categories, died, appeared)
-        task = moved.task.transpose(0, 1).reshape(-1, 2)[: self.n]
-        reward = task[:, 0] * traits.reward_scale + traits.reward_center if traits.rewarded else None
-        terminated = torch.zeros_like(task[:, 0], dtype=torch.bool)
-        if traits.terminates and uniform is not None:
-            terminated = uniform[:, -1] < torch.sigmoid(task[:, 1].detach())
-        return labels, alive, events, StepOutcome(reward, terminated)
+        return labels, alive, events
 
     def _first(self, history: History, counter: Tensor) -> WorldState:
         structure, frame = self.frame.structure, self.frame
@@ -285,6 +303,13 @@ class Worlds:
                 )
             self._conditions = (z, found)
         return self._conditions[1]
+
+    def _task_bias(self, z: Tensor) -> Tensor:
+        """Computed once per scene sample."""
+        if self._task_biases is None or self._task_biases[0] is not z:
+            internal = self._internal(z.view(self.n, self.frame.structure.entities, -1))
+            self._task_biases = (z, task_head.condition(self._weights, self.frame.static[None, :, None], internal))
+        return self._task_biases[1]
 
     def _sensor(self) -> Tensor:
         conditioning = self._conditioning(self.z)
