@@ -1,9 +1,9 @@
 """Opens a driver by name: a stand-in, a Gymnasium or dm_control environment, or a robot maker's own class.
 
 Names: `standin:cartpole`, `gymnasium:InvertedPendulum-v5`, `dm_control:cartpole-swingup`,
-`python:package.module:factory`.
-A maker's module may lie in the current directory. Physics engines and environments are
-imported only when their driver is asked for.
+`python:package.module:factory`. Environments take an action repeat: `dm_control:cartpole-swingup?repeat=2`.
+A maker's module may lie in the current directory. Physics engines and environments are imported only when their driver
+is asked for.
 """
 
 import sys

@@ -1,28 +1,37 @@
 """Any Gymnasium or dm_control environment as a robot: one entity of unnamed scalars, reward and ends logged.
 
 The specification is derived from the spaces; observation and action must be finite boxes of numbers. An environment
-draws its start from the seed of the episode; starts by channel are refused. Nothing here
-knows a particular environment.
+draws its start from the seed of the episode; starts by channel are refused. With `ID?repeat=N` a command is held for N
+steps of the environment, which make one control period. Nothing here knows a particular environment.
 """
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from fleet_ingest.robot.driver import Outcome
+from fleet_ingest.robot.driver import Outcome, RobotDriver
 from storage.contracts.channel import Channel, Kind, Role
-from storage.contracts.errors import InputError
+from storage.contracts.errors import InputError, UnknownName
 from storage.contracts.robot import RobotSpec
+
+_MOST_REPEATS = 64
 
 
 class Environment:
-    """RobotDriver on a virtual clock over `begin(seed)` and `advance(command)`, which the kinds of environment give."""
+    """RobotDriver on a virtual clock over `begin(seed)` and `advance(command)`, which the kinds of environment give.
 
-    def __init__(self, spec: RobotSpec) -> None:
+    `environment_steps_per_period`: how many steps of the environment one control period makes. `time_limit_steps`:
+    after how many of its steps the environment cuts an episode, None where it never does.
+    """
+
+    def __init__(self, spec: RobotSpec, repeat: int, time_limit_steps: int | None) -> None:
         self._spec = spec
+        self.environment_steps_per_period = repeat
+        self.time_limit_steps = time_limit_steps
         self._state = np.zeros(spec.state_layout.width)
         self._outcome = Outcome()
         self._step = 0
@@ -44,7 +53,14 @@ class Environment:
         return round(self._step * 1e9 / self._spec.control_rate_hz), self._state.copy()
 
     def apply(self, command: np.ndarray) -> None:
-        self._state, self._outcome = self.advance(command)
+        """Holds `command` [C] for one control period, or until the episode ends; rewards are summed."""
+        reward = 0.0
+        for _ in range(self.environment_steps_per_period):
+            self._state, ended = self.advance(command)
+            reward += ended.reward
+            self._outcome = replace(ended, reward=reward)
+            if ended.terminated or ended.truncated:
+                break
         self._step += 1
 
     def exogenous(self) -> np.ndarray:
@@ -66,7 +82,7 @@ class Environment:
 class GymnasiumRobot(Environment):
     """`gymnasium:ID`. The wrapper that ends episodes by time stays on; its end is a truncation."""
 
-    def __init__(self, identifier: str) -> None:
+    def __init__(self, identifier: str, repeat: int = 1) -> None:
         import gymnasium
 
         try:
@@ -82,7 +98,9 @@ class GymnasiumRobot(Environment):
         inner = self._env.unwrapped
         rate = 1.0 / inner.dt if hasattr(inner, "dt") else float(self._env.metadata.get("render_fps") or 50.0)
         names = [f"observation_{i}" for i in range(seen.shape[0])]
-        super().__init__(_spec(f"gymnasium:{identifier}", rate, names, (seen.low, seen.high), (acted.low, acted.high)))
+        bounds = (seen.low, seen.high), (acted.low, acted.high)
+        limit = self._env.spec.max_episode_steps if self._env.spec is not None else None
+        super().__init__(_spec(f"gymnasium:{identifier}", repeat, rate, names, *bounds), repeat, limit)
         self._dtype = acted.dtype
 
     def begin(self, seed: int) -> np.ndarray:
@@ -99,7 +117,7 @@ class GymnasiumRobot(Environment):
 class DmControlRobot(Environment):
     """`dm_control:domain-task` of the control suite."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, repeat: int = 1) -> None:
         suite: Any = import_module("dm_control.suite")
 
         domain, _, task = name.rpartition("-")
@@ -111,8 +129,10 @@ class DmControlRobot(Environment):
         acted = self._env.action_spec()
         names = [f"{_word(key)}_{i}" for key, part in self._env.observation_spec().items() for i in range(_size(part))]
         free = np.full(len(names), np.inf)
-        rate = 1.0 / self._env.control_timestep()
-        super().__init__(_spec(f"dm_control:{name}", rate, names, (-free, free), (acted.minimum, acted.maximum)))
+        period_s = self._env.control_timestep()
+        bounds = (-free, free), (acted.minimum, acted.maximum)
+        limit = _whole(self._env._step_limit)
+        super().__init__(_spec(f"dm_control:{name}", repeat, 1.0 / period_s, names, *bounds), repeat, limit)
 
     def begin(self, seed: int) -> np.ndarray:
         self._env = self._load(seed % 2**32)
@@ -126,17 +146,39 @@ class DmControlRobot(Environment):
 
 
 def gymnasium(identifier: str, serial: str) -> GymnasiumRobot:
-    """The driver `gymnasium:ID`; every serial is alike."""
-    return GymnasiumRobot(identifier)
+    """The driver `gymnasium:ID`, with options `ID?repeat=N`; every serial is alike."""
+    identifier, repeat = _options(identifier)
+    return GymnasiumRobot(identifier, repeat)
 
 
 def dm_control(name: str, serial: str) -> DmControlRobot:
-    """The driver `dm_control:domain-task`; every serial is alike."""
-    return DmControlRobot(name)
+    """The driver `dm_control:domain-task`, with options `domain-task?repeat=N`; every serial is alike."""
+    name, repeat = _options(name)
+    return DmControlRobot(name, repeat)
+
+
+def environment_steps_per_period(driver: RobotDriver) -> int:
+    """How many steps of an environment one control period of `driver` makes; 1 for robots that are none."""
+    return driver.environment_steps_per_period if isinstance(driver, Environment) else 1
+
+
+def _options(text: str) -> tuple[str, int]:
+    """Name and action repeat of `NAME` or `NAME?repeat=N`. Raises UnknownName or InputError for other options."""
+    name, _, query = text.partition("?")
+    repeat = 1
+    for part in query.split("&") if query else []:
+        key, _, value = part.partition("=")
+        if key != "repeat":
+            raise UnknownName("option of an environment", key, ("repeat",), remedy=f"For example {name}?repeat=2.")
+        if not value.isdecimal() or not 1 <= int(value) <= _MOST_REPEATS:
+            raise InputError(f"'{text}': repeat is '{value}'; it must be a whole number from 1 to {_MOST_REPEATS}")
+        repeat = int(value)
+    return name, repeat
 
 
 def _spec(
     name: str,
+    repeat: int,
     rate_hz: float,
     states: list[str],
     seen: tuple[np.ndarray, np.ndarray],
@@ -154,7 +196,8 @@ def _spec(
     ]
     channels.append(Channel(name="reward", kind=Kind.SCALAR, role=Role.REWARD))
     channels.append(Channel(name="terminated", kind=Kind.EVENT, role=Role.TERMINATION))
-    return RobotSpec(name=name.lower(), control_rate_hz=rate_hz, channels=tuple(channels), source_text=name)
+    word, text = (name, name) if repeat == 1 else (f"{name}:repeat-{repeat}", f"{name}?repeat={repeat}")
+    return RobotSpec(name=word.lower(), control_rate_hz=rate_hz / repeat, channels=tuple(channels), source_text=text)
 
 
 def _limits(low: float, high: float) -> tuple[float, float] | None:
@@ -167,6 +210,10 @@ def _flat(observation: dict[str, Any]) -> np.ndarray:
 
 def _size(part: Any) -> int:
     return int(np.prod(part.shape, dtype=int))
+
+
+def _whole(steps: float) -> int | None:
+    return round(steps) if np.isfinite(steps) else None
 
 
 def _word(text: str) -> str:
