@@ -85,9 +85,10 @@ class EpisodeEncoder:
 
 
 def chunk_features(recording: Recording, frame: Frame, rows: Tensor) -> Tensor:
-    """[M, E, n, F] of the chunks that start at `rows` int64 [M, n]."""
+    """[M, E, n, F] of the chunks that start at `rows` int64 [M, n]. What lies beyond the recording repeats its last row:
+    chunks of logs too short for one are computed, and not used."""
     shape, stride = frame.structure.shape, frame.chunk_stride
-    knots = rows[..., None] + torch.arange(CHUNK_KNOTS + 1) * stride
+    knots = (rows[..., None] + torch.arange(CHUNK_KNOTS + 1) * stride).clamp_max(recording.rows - 1)
     x = recording.x[knots].permute(0, 3, 1, 2, 4)
     flat = x.flatten(2, 3)
     values = dynamics.slot_features(flat, frame.repeated(CHUNK_KNOTS + 1)).view(*x.shape[:4], -1)[..., :-1, :]
@@ -101,6 +102,7 @@ def chunk_features(recording: Recording, frame: Frame, rows: Tensor) -> Tensor:
     change = dynamics.soft(delta / scale[..., None, :]) * frame.present[:, :, None]
     before = torch.arange(-_LEAD, CHUNK_KNOTS) * stride
     at = torch.maximum(rows[..., None] + before, recording.first[rows][..., None])
+    at = at.clamp_max(recording.rows - 1)
     inputs = frame.normalise_inputs(recording.inputs[at].permute(0, 3, 1, 2, 4), rows=1)
     return torch.cat([values.flatten(-2), change.flatten(-2), inputs.flatten(-2)], dim=-1)
 

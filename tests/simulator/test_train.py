@@ -106,3 +106,9 @@ def test_a_bundle_reads_back_as_it_was_and_is_checked(trained: Simulator) -> Non
 def test_nothing_to_learn_from_is_said(small: SimulatorConfig) -> None:
     with pytest.raises(InputError, match="no episodes"):
         train_simulator([], small)
+
+
+def test_logs_shorter_than_one_chunk_of_a_prompt_are_trained_on(oscillator: Make, small: SimulatorConfig) -> None:
+    """Episodes that end after a few steps are all that a robot has which falls at once."""
+    trained = train_simulator([oscillator(1, steps=4)], small.model_copy(update={"updates": 3, "prompt_drop": 0.0}))
+    assert all(torch.isfinite(theta).all() for theta in trained.model.theta)
