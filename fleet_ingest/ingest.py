@@ -101,21 +101,26 @@ def ingest_object(
     upload_id: int | None = None,
     sandbox: Sandbox | None = None,
     release: bool = False,
+    local: Path | None = None,
+    kept: Callable[[], None] = lambda: None,
 ) -> IngestResult:
     """Takes in a log whose bytes are in the store already; `name` is its file name, which is never a path of this
     machine. `release`: a person said that what is readable of a broken file is to be used.
     With an `upload_id` a file without a mapping that fits is quarantined with code `mapping`, and its card says what is
     in it; without one that is an InputError.
 
-    `upload_id` is the row that waits for it.
+    `upload_id` is the row that waits for it. `local` is a file with these very bytes, where there is one; `kept` is
+    called before any row is written and returns when the bytes are an object of the store, which they may become while
+    they are read.
     Raises UnknownName when there is no such object, DataError `hostile_name` for a name that leads out.
     """
     if name:
         check_file_name(name)
     with _borrowed(sandbox) as child, tempfile.TemporaryDirectory(prefix="ingest-") as work:
-        local = Path(work) / "raw"
-        store.download(sha256, local)
-        job = _Job(store, catalog, mapping, robot, assignment, upload_id, release)
+        if local is None:
+            local = Path(work) / "raw"
+            store.download(sha256, local)
+        job = _Job(store, catalog, mapping, robot, assignment, upload_id, release, kept)
         return job.run(local, sha256, name or sha256, child, Path(work))
 
 
@@ -157,6 +162,7 @@ class _Job:
     assignment: int | None
     upload_id: int | None
     release: bool = False
+    kept: Callable[[], None] = lambda: None
 
     def run(self, local: Path, sha256: str, name: str, child: Sandbox, work: Path) -> IngestResult:
         serial = self._serial(name)
@@ -175,6 +181,7 @@ class _Job:
                 raise DataError(f"the clip '{Path(clip).name}' changed while it was read", code="corrupt")
         episodes = [(self.store.put_bytes(blob), decode_episode(blob)) for blob in blobs]
         serial = episodes[0][1].robot if episodes else serial or UNKNOWN_ROBOT
+        self.kept()
         return self._record(serial, local, sha256, name, verdict, episodes)
 
     def _serial(self, name: str) -> str | None:

@@ -17,6 +17,9 @@ from flows.remote import Remote
 from storage.contracts.errors import DataError, InputError
 
 FileResult = dict[str, Any]
+LANES = 3
+"""Parts that are sent at the same time where no bandwidth cap is set."""
+
 _WEIGHTS = {"hash": (0.0, 0.1), "send": (0.1, 0.7), "check": (0.8, 0.2)}
 """Where a phase begins and how much of a file's work it is, for the bar."""
 
@@ -140,7 +143,7 @@ def _mapping(remote: Remote, wish: Wish) -> str | None:
 def _sending(remote: Remote, path: Path, wish: Wish, mapping_sha256: str | None, rate: Rate) -> Sending:
     rate("hash", 0)
     sending = Sending(
-        str(path.absolute()), wish.robot, digest_of(path), _format(path), mapping_sha256,
+        str(path.absolute()), wish.robot, remote.sent.measured(path), _format(path), mapping_sha256,
         session=wish.session, notes=wish.notes, priority=wish.priority, api=remote.url,
     )  # fmt: skip
     rate("hash", path.stat().st_size)
@@ -158,7 +161,8 @@ def _format(path: Path) -> str:
 
 def _upload(remote: Remote, sending: Sending, rate: Rate) -> FileResult:
     try:
-        receipt = Uploader(remote.client, remote.sent, sending.robot, rate).upload(sending.spooled())
+        lanes = 1 if remote.client.throttled else LANES
+        receipt = Uploader(remote.client, remote.sent, sending.robot, rate, lanes=lanes).upload(sending.spooled())
     except Refused as error:
         if error.status != 429:
             remote.sent.forget(sending)

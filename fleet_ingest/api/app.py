@@ -48,6 +48,7 @@ def create_app(settings: ApiSettings, *, port: int | None = None) -> FastAPI:
         yield
         janitor.close()
         jobs.close()
+        uploads.close()
         ingester.close()
         catalog.close()
 

@@ -5,6 +5,7 @@ store, catalog or machine that fails leaves the row as it is, for the next attem
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fleet_ingest.ingest import ingest_object
@@ -34,7 +35,14 @@ class Ingester:
         """A guess of how long a file of `size` bytes takes, from the ones before."""
         return _FIRST_GUESS[0] + size / self._bytes_per_s
 
-    def __call__(self, upload: UploadRow, *, released: bool = False) -> None:
+    def __call__(
+        self,
+        upload: UploadRow,
+        *,
+        released: bool = False,
+        local: Path | None = None,
+        kept: Callable[[], None] = lambda: None,
+    ) -> None:
         begun = time.monotonic()
         try:
             result = ingest_object(
@@ -48,12 +56,16 @@ class Ingester:
                 upload_id=upload.id,
                 sandbox=self._sandbox,
                 release=released,
+                local=local,
+                kept=kept,
             )
         except UnavailableError:
             raise
         except DataError as error:
+            kept()
             self._quarantine(upload, error.code, error)
         except InputError as error:
+            kept()
             self._quarantine(upload, "mapping", error)
         else:
             card = getattr(result, "card", None)

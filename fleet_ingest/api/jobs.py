@@ -38,6 +38,7 @@ class Jobs:
     """At most `workers` at once; the others wait."""
 
     def __init__(self, workers: int = 3) -> None:
+        self.workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="upload")
         self._lock = threading.Lock()
         self._running: dict[int, tuple[Future[None], Report]] = {}

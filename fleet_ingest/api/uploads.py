@@ -5,8 +5,11 @@ has equal content helps nobody. Every step may be repeated after a crash: the ro
 """
 
 import base64
+import tempfile
 import time
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal, Protocol
 
 from fleet_ingest.api.errors import Again, Forbidden, TooMuch
@@ -35,10 +38,18 @@ _QUOTA_RETRY_S = 600.0
 class Ingest(Protocol):
     """What becomes of verified bytes: validate, convert, write rows, and finish the upload row.
 
-    `released`: a person has looked at the reason of the quarantine and overrules it.
+    `released`: a person has looked at the reason of the quarantine and overrules it. `local` is a file with the bytes,
+    where there is one; `kept` is called before any row is written and returns when the bytes are an object.
     """
 
-    def __call__(self, upload: UploadRow, *, released: bool = False) -> None: ...
+    def __call__(
+        self,
+        upload: UploadRow,
+        *,
+        released: bool = False,
+        local: Path | None = None,
+        kept: Callable[[], None] = lambda: None,
+    ) -> None: ...
 
     def expected_s(self, size: int) -> float:
         """A guess of how long a file of `size` bytes takes."""
@@ -53,6 +64,10 @@ class Uploads:
         self._store = store
         self._ingest = ingest
         self._jobs = jobs
+        self._copies = ThreadPoolExecutor(jobs.workers, thread_name_prefix="promote")
+
+    def close(self) -> None:
+        self._copies.shutdown(wait=True)
 
     def row(self, upload: int) -> UploadRow:
         """Raises UnknownName."""
@@ -168,11 +183,21 @@ class Uploads:
         row = self.row(id)
         if row.state in VERDICTS:
             return
-        if row.state == "receiving":
-            self._verify(row, report)
+        if row.state != "receiving":
+            self._validate(row, report, released, None, lambda: None)
+            return
+        with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+            local = Path(folder) / "raw"
+            kept = self._verify(row, local, report)
+            self._validate(row, report, released, local, kept)
+            kept()
+
+    def _validate(
+        self, row: UploadRow, report: Report, released: bool, local: Path | None, kept: Callable[[], None]
+    ) -> None:
         begun, guess = time.monotonic(), self._ingest.expected_s(row.size)
         report.enter("validating", lambda: min(0.97, (time.monotonic() - begun) / guess))
-        self._ingest(self.row(id), released=released)
+        self._ingest(row, released=released, local=local, kept=kept)
 
     def _check_assignment(self, body: BeginUpload) -> None:
         if body.assignment is None:
@@ -210,27 +235,47 @@ class Uploads:
             }
         )  # fmt: skip
 
-    def _verify(self, row: UploadRow, report: Report) -> None:
-        """Makes the staged bytes an object. A crash before the last line costs a second sending, no wrong claim."""
+    def _verify(self, row: UploadRow, local: Path, report: Report) -> Callable[[], None]:
+        """Hashes the staged bytes, which come to `local`, and begins to make them an object.
+
+        What it returns waits until they are one and the row says so. They leave the staging area only then: a crash at
+        any moment costs a second hashing, no second sending and no wrong claim.
+        """
         key = self._store.staging_key(row.robot, str(row.id))
         self._join(row, key)
         hashed = [0]
         report.enter("verifying", lambda: hashed[0] / row.size)
         try:
-            self._store.promote(key, row.sha256, again=False, progress=lambda done: hashed.__setitem__(0, done))
+            _, etag = self._store.fetch(key, row.sha256, into=local, progress=lambda done: hashed.__setitem__(0, done))
         except UnknownName as error:
             raise Again(
                 "parts_missing", f"no bytes of upload {row.id} have arrived", "Send its parts first."
             ) from error
         except DataError as error:
-            self._start_over(row, key)
-            raise Again(
-                "digest_mismatch",
-                f"the bytes of upload {row.id} are not the {row.size} bytes {row.sha256[:12]} that were announced; "
-                "dropped",
-                "Send the file again from the beginning.",
-            ) from error
-        self._catalog.uploads.verifying(row.id)
+            raise self._differs(row, key) from error
+
+        def keep() -> None:
+            self._store.adopt(key, row.sha256, etag)
+            self._catalog.uploads.verifying(row.id)
+            self._store.delete_staged(key)
+
+        copy = self._copies.submit(keep)
+
+        def kept() -> None:
+            try:
+                copy.result()
+            except DataError as error:
+                raise self._differs(row, key) from error
+
+        return kept
+
+    def _differs(self, row: UploadRow, key: str) -> Again:
+        self._start_over(row, key)
+        return Again(
+            "digest_mismatch",
+            f"the bytes of upload {row.id} are not the {row.size} bytes {row.sha256[:12]} that were announced; dropped",
+            "Send the file again from the beginning.",
+        )
 
     def _join(self, row: UploadRow, key: str) -> None:
         if row.s3_upload_id is None or self._store.exists_key(key):

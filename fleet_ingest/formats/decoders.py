@@ -56,13 +56,35 @@ class JsonDecoder:
 
     def decode(self, messages: Sequence[bytes], first_row: int, columns: Columns) -> np.ndarray:
         bad = np.zeros(len(messages), dtype=bool)
-        cells: dict[str, tuple[list[int], list[Any]]] = {}
-        for row, value in enumerate(_json_values(messages, bad)):
+        found = _json_values(messages, bad)
+        alike = None if bad.any() else _alike(found)
+        if alike is not None:
+            rows = np.arange(len(messages), dtype=np.int64) + first_row
+            for name, cells in alike.items():
+                _put_cells(name, rows, cells, columns)
+            return bad
+        leaves: dict[str, tuple[list[int], list[Any]]] = {}
+        for row, value in enumerate(found):
             if not bad[row]:
-                _leaves("", value, 0, row, cells)
-        for name, (rows, values) in cells.items():
-            _put_cells(name, np.array(rows, dtype=np.int64) + first_row, values, columns)
+                _leaves("", value, 0, row, leaves)
+        for name, (at, values) in leaves.items():
+            _put_cells(name, np.array(at, dtype=np.int64) + first_row, values, columns)
         return bad
+
+
+def _alike(values: list[Any]) -> dict[str, list[Any]] | None:
+    """Name -> cells of objects that all have the same keys and no objects inside, else None: the common case, at a
+    third of the cost of `_leaves`, which gives the same.
+    """
+    names = list(values[0]) if values and type(values[0]) is dict else []
+    if not names or "" in names or any(type(value) is not dict or list(value) != names for value in values):
+        return None
+    cells = {name: [value[name] for value in values] for name in names}
+    for column in cells.values():
+        kinds = set(map(type, column))
+        if dict in kinds or (list in kinds and any(type(c) is list and c and type(c[0]) is dict for c in column)):
+            return None
+    return cells
 
 
 def _json_values(messages: Sequence[bytes], bad: np.ndarray) -> list[Any]:
@@ -99,7 +121,7 @@ def _leaves(path: str, value: Any, depth: int, row: int, cells: dict[str, tuple[
 
 
 def _put_cells(name: str, at: np.ndarray, cells: list[Any], columns: Columns) -> None:
-    kinds = {type(cell) for cell in cells} - {type(None)}
+    kinds = set(map(type, cells)) - {type(None)}
     if kinds <= {list}:
         _put_lists(name, at, cells, columns)
         return
@@ -111,7 +133,9 @@ def _put_cells(name: str, at: np.ndarray, cells: list[Any], columns: Columns) ->
 
 
 def _scalars(cells: list[Any], kinds: set[type]) -> np.ndarray | None:
-    none = any(cell is None for cell in cells)
+    none = None in cells
+    if kinds == {float} and not none:
+        return np.array(cells, dtype=np.float64)
     if kinds == {int} and not none:
         try:
             return np.array(cells, dtype=np.int64)

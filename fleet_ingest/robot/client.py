@@ -62,6 +62,10 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
+    @property
+    def throttled(self) -> bool:
+        return self._throttle is not None
+
     def call(self, method: str, path: str, body: Contract | None = None) -> bytes:
         """The JSON answer, empty for 204. Raises Refused or Stopped."""
         return self._call(method, path, None if body is None else body.to_json())

@@ -14,6 +14,7 @@ from typing import Literal
 
 from fleet_ingest.robot.protocol import PartWanted, Receipt
 from fleet_ingest.robot.spool import Spooled
+from fleet_ingest.robot.uploader import measure
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,13 @@ class SentFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._parts: dict[str, tuple[PartWanted, ...]] = {}
+
+    def measured(self, path: Path) -> str:
+        """The digest of the file; its parts' digests are kept for the upload that follows, so that it is read once."""
+        sha256, parts = measure(path)
+        self._parts = {sha256: parts}
+        return sha256
 
     def begin(self, sending: Sending) -> None:
         self._write(self._path(sending.robot, sending.sha256), asdict(sending))
@@ -76,16 +84,17 @@ class SentFiles:
         self._path(sending.robot, sending.sha256).unlink(missing_ok=True)
 
     def plan_parts(self, sha256: str, parts: Iterable[PartWanted]) -> None:
-        """Nothing: an operator's file may change between two attempts, so it is measured each time."""
+        """Kept while this process lives. A file that changes meanwhile has its next part refused by the store."""
+        self._parts = {sha256: tuple(parts)}
 
     def parts(self, sha256: str) -> tuple[PartWanted, ...]:
-        return ()
+        return self._parts.get(sha256, ())
 
     def sending(self, sha256: str, number: int) -> None:
         """Nothing: the server knows which parts have arrived."""
 
     def forget_parts(self, sha256: str) -> None:
-        """Nothing was kept."""
+        self._parts.pop(sha256, None)
 
     def spoil(self, log: Spooled) -> None:
         for path in self._directory.glob(f"{log.sha256}-*.sending.json"):

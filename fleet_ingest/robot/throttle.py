@@ -1,5 +1,6 @@
 """A bandwidth cap: bytes are handed out no faster than a rate, measured over the whole of what is sent."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,12 +10,13 @@ _IDLE_S = 0.25
 
 
 class Throttle:
-    """At most `bytes_per_s`; a pause in sending does not save up more than `_IDLE_S` seconds of it."""
+    """At most `bytes_per_s`, all threads together; a pause in sending saves up no more than `_IDLE_S` seconds of it."""
 
     def __init__(self, bytes_per_s: float, *, sleep: Callable[[float], object] = time.sleep) -> None:
         self._rate = bytes_per_s
         self._sleep = sleep
         self._due = time.monotonic()
+        self._turn = threading.Lock()
 
     def chunks(self, data: bytes) -> Iterator[bytes]:
         """`data` in pieces, each when its turn has come."""
@@ -22,7 +24,8 @@ class Throttle:
         for start in range(0, len(data), step):
             piece = data[start : start + step]
             now = time.monotonic()
-            self._due = max(self._due, now - _IDLE_S) + len(piece) / self._rate
-            if self._due > now:
-                self._sleep(self._due - now)
+            with self._turn:
+                self._due = due = max(self._due, now - _IDLE_S) + len(piece) / self._rate
+            if due > now:
+                self._sleep(due - now)
             yield piece

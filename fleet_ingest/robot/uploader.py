@@ -8,11 +8,15 @@ to the first step.
 
 import base64
 import hashlib
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 from fleet_ingest.robot.client import Client, Refused
 from fleet_ingest.robot.protocol import (
+    PART_BYTES,
     BeginUpload,
     CompleteUpload,
     PartsWanted,
@@ -47,9 +51,13 @@ class Journal(Protocol):
 
 
 class Uploader:
-    """Uploads the logs of `serial`, part by part, holding one part in memory."""
+    """Uploads the logs of `serial`, `lanes` parts at a time, which are held in memory."""
 
-    def __init__(self, client: Client, spool: Journal, serial: str, report: Report = lambda phase, done: None) -> None:
+    def __init__(
+        self, client: Client, spool: Journal, serial: str, report: Report = lambda phase, done: None, *, lanes: int = 1
+    ) -> None:
+        self._lanes = lanes
+        self._lock = threading.Lock()
         self._client = client
         self._spool = spool
         self._serial = serial
@@ -101,10 +109,22 @@ class Uploader:
         for first in range(0, len(parts), WINDOW):
             wanted = PartsWanted(parts=tuple(parts[first : first + WINDOW]))
             slots = Slots.from_json(self._client.call("POST", f"/uploads/{state.upload}/parts", wanted))
+            if self._lanes > 1:
+                self._put_several(log, slots, state.part_bytes)
             for slot, part in zip(slots.parts, wanted.parts, strict=True):
-                if not slot.held:
+                if not slot.held and self._lanes == 1:
                     self._put(log, slot, state.part_bytes)
                 self._report("send", (slot.number - 1) * state.part_bytes + part.size)
+
+    def _put_several(self, log: Spooled, slots: Slots, part_bytes: int) -> None:
+        """Raises what the first part that failed raised, after those under way have ended."""
+        with ThreadPoolExecutor(self._lanes, thread_name_prefix="part") as pool:
+            under_way = [pool.submit(self._put, log, slot, part_bytes) for slot in slots.parts if not slot.held]
+            try:
+                for one in under_way:
+                    one.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _put(self, log: Spooled, slot: Slot, part_bytes: int) -> None:
         self._spool.sending(log.sha256, slot.number)
@@ -114,7 +134,8 @@ class Uploader:
             if error.status == 400:  # the store says so of a wrong checksum: perhaps the file changed since measured
                 self._spool.forget_parts(log.sha256)
             raise
-        self._sent += 1
+        with self._lock:
+            self._sent += 1
 
     def _parts(self, log: Spooled, part_bytes: int) -> tuple[PartWanted, ...]:
         parts = self._spool.parts(log.sha256)
@@ -133,21 +154,27 @@ class Uploader:
 
     def _measured(self, log: Spooled, part_bytes: int) -> tuple[PartWanted, ...]:
         """Size and digest of each part. Raises DataError (code `spoiled`) unless the whole still has its digest."""
-        whole = hashlib.sha256()
-        parts: list[PartWanted] = []
-        if log.path.exists():
-            with log.path.open("rb") as file:
-                while data := file.read(part_bytes):
-                    whole.update(data)
-                    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
-                    parts.append(PartWanted(number=len(parts) + 1, size=len(data), sha256=digest))
-        if whole.hexdigest() != log.sha256:
+        whole, parts = measure(log.path, part_bytes) if log.path.exists() else ("", ())
+        if whole != log.sha256:
             self._spool.spoil(log)
             raise DataError(
                 f"log {log.sha256[:12]} changed on this robot's disk; it was set aside and its episode is run again",
                 code="spoiled",
             )
-        return tuple(parts)
+        return parts
+
+
+def measure(path: Path, part_bytes: int = PART_BYTES) -> tuple[str, tuple[PartWanted, ...]]:
+    """(SHA-256 of the whole file in hex, its parts), read once; the two kinds of digest are computed side by side."""
+    whole = hashlib.sha256()
+    parts: list[PartWanted] = []
+    with path.open("rb") as file, ThreadPoolExecutor(1, thread_name_prefix="digest") as beside:
+        while data := file.read(part_bytes):
+            part = beside.submit(hashlib.sha256, data)
+            whole.update(data)
+            digest = base64.b64encode(part.result().digest()).decode()
+            parts.append(PartWanted(number=len(parts) + 1, size=len(data), sha256=digest))
+    return whole.hexdigest(), tuple(parts)
 
 
 def _part(log: Spooled, number: int, part_bytes: int) -> bytes:

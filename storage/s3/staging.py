@@ -6,8 +6,10 @@ contents.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -154,19 +156,37 @@ class StagingArea:
         they prove that their sender has them, `again` is False. Raises DataError (code `digest`) if the bytes have
         another digest, UnknownName if nothing is staged.
         """
-        target = object_key(sha256)
         try:
-            found, size, etag = self._hash(key, progress)
+            size, etag = self.fetch(key, sha256, progress=progress)
         except UnknownName:
-            if again and (size_there := self.size_of_key(target)) is not None:
+            if again and (size_there := self.size_of_key(object_key(sha256))) is not None:
                 return size_there
             raise
-        if found != sha256:
-            raise DataError(f"{key} has SHA-256 {found} ({size} bytes), but {sha256} was announced", code="digest")
-        if self.size_of_key(target) is None:
-            self._copy(key, target, etag)
+        self.adopt(key, sha256, etag)
         self.delete_staged(key)
         return size
+
+    def fetch(
+        self, key: str, sha256: str, *, into: Path | None = None, progress: Callable[[int], None] = lambda done: None
+    ) -> tuple[int, str]:
+        """(size, ETag) of the staged object, whose bytes are hashed and written to the file `into`, in one reading.
+
+        `progress` is told the number of bytes so far. Raises DataError (code `digest`) if the bytes have another digest
+        (the file is then worth nothing), UnknownName if nothing is staged.
+        """
+        found, size, etag = self._hash(key, progress, into)
+        if found != sha256:
+            raise DataError(f"{key} has SHA-256 {found} ({size} bytes), but {sha256} was announced", code="digest")
+        return size, etag
+
+    def adopt(self, key: str, sha256: str, etag: str) -> None:
+        """Staged bytes that `fetch` found to be `sha256` become that object; they stay staged until they are deleted.
+
+        Raises DataError (code `digest`) if they are others by now.
+        """
+        target = object_key(sha256)
+        if self.size_of_key(target) is None:
+            self._copy(key, target, etag)
 
     def _copy(self, key: str, target: str, etag: str) -> None:
         bucket = self.config.bucket
@@ -247,14 +267,18 @@ class StagingArea:
         except ClientError:
             return None
 
-    def _hash(self, key: str, progress: Callable[[int], None] = lambda done: None) -> tuple[str, int, str]:
+    def _hash(
+        self, key: str, progress: Callable[[int], None] = lambda done: None, into: Path | None = None
+    ) -> tuple[str, int, str]:
         def read() -> tuple[str, int, str]:
             answer = self.client.get_object(Bucket=self.config.bucket, Key=key)
             digest, size = hashlib.sha256(), 0
-            for chunk in answer["Body"].iter_chunks(_READ_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-                progress(size)
+            with Path(into or os.devnull).open("wb") as file:
+                for chunk in answer["Body"].iter_chunks(_READ_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+                    size += len(chunk)
+                    progress(size)
             return digest.hexdigest(), size, answer["ETag"]
 
         try:

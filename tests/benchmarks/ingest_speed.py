@@ -24,10 +24,11 @@ from fleet_ingest.formats.read import detect_format
 from fleet_ingest.propose import propose
 from fleet_ingest.robot.client import Client
 from fleet_ingest.robot.credentials import RobotKey
-from fleet_ingest.robot.outgoing import Sending, SentFiles, digest_of
+from fleet_ingest.robot.outgoing import Sending, SentFiles
 from fleet_ingest.robot.protocol import PART_BYTES
 from fleet_ingest.robot.uploader import Uploader
 from fleet_ingest.validate import Sandbox
+from flows.uploading import LANES
 from storage.catalog.catalog import Catalog
 from storage.objects import ObjectStore
 from storage.s3.client import make_client
@@ -69,14 +70,14 @@ class EndToEnd:
     def send(self, path: Path, mapping_sha256: str) -> float:
         """Seconds from the first byte hashed to the receipt. Raises RuntimeError unless it was accepted."""
         begun = time.perf_counter()
-        sending = Sending(str(path), SERIAL, digest_of(path), detect_format(path), mapping_sha256)
+        sending = Sending(str(path), SERIAL, self.sent.measured(path), detect_format(path), mapping_sha256)
         self.phases = {"hash": time.perf_counter() - begun}
         self.sent.begin(sending)
 
         def report(phase: str, done: int) -> None:
             self.phases[phase] = time.perf_counter() - begun
 
-        receipt = Uploader(self.client, self.sent, SERIAL, report).upload(sending.spooled())
+        receipt = Uploader(self.client, self.sent, SERIAL, report, lanes=LANES).upload(sending.spooled())
         seconds = time.perf_counter() - begun
         if receipt.state != "accepted":
             raise RuntimeError(f"{receipt.state}: {receipt.reason_code} {receipt.detail}")

@@ -21,6 +21,8 @@ _SECOND = 1_000_000_000
 
 _FILL = """
 SET session_replication_role = replica;
+SET maintenance_work_mem = '512MB';
+SET synchronous_commit = off;
 INSERT INTO uploads (robot, sha256, size, format, idempotency_key, state, detail, version, created_ns, updated_ns,
   name, session, priority)
 SELECT 'p-' || i % {robots}, encode(sha256(i::text::bytea), 'hex'), 1000000, 'mcap', 'key-' || i,
@@ -35,7 +37,7 @@ SELECT encode(sha256(('e' || i)::bytea), 'hex'), 'p-' || i % {robots}, '{digest}
   (i * 7919::bigint % {n}) * 1000000000::bigint, (i * 7919::bigint % {n}) * 1000000000::bigint + 5000000000, 500, 5.0,
   (ARRAY['train', 'train', 'train', 'test'])[1 + i % 4], '{{"purpose": "evaluation"}}', i,
   (ARRAY['success', 'failure', 'truncated'])[1 + i % 3], (i % 1000) / 1000.0
-FROM generate_series(1, {n}) AS i;
+FROM generate_series(1, {n}) AS i ORDER BY 1;
 INSERT INTO episode_tags (episode, key, value, start_ns)
 SELECT sha256, 'purpose', (ARRAY['evaluation', 'exploration', 'random'])[1 + steps * part % 3], start_ns FROM episodes;
 INSERT INTO episode_tags (episode, key, value, start_ns)
@@ -43,7 +45,10 @@ SELECT sha256, 'campaign', 'c-' || upload % 200, start_ns FROM episodes;
 INSERT INTO episode_counts (robot, spec_name, outcome, episodes, duration_s)
 SELECT robot, spec_name, outcome, count(*), sum(duration_s) FROM episodes GROUP BY robot, spec_name, outcome;
 SET session_replication_role = DEFAULT;
-ANALYZE;
+"""
+_INDICES = """
+SELECT i.indexname, i.indexdef FROM pg_indexes i LEFT JOIN pg_constraint c ON c.conname = i.indexname
+WHERE i.tablename IN ('uploads', 'episodes', 'episode_tags') AND c.oid IS NULL
 """
 
 
@@ -54,9 +59,15 @@ def fill(url: str, n: int) -> None:
         for i in range(ROBOTS):
             catalog.robots.register(f"p-{i}", spec)
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        indices = connection.execute(_INDICES).fetchall()  # built once over all rows rather than row by row
+        for name, _ in indices:
+            connection.execute(f'DROP INDEX "{name}"'.encode())
         for statement in _FILL.format(n=n, robots=ROBOTS, digest=spec.digest).split(";"):
             if statement.strip():
                 connection.execute(statement.encode())
+        for _, definition in indices:
+            connection.execute(definition.encode())
+        connection.execute(b"VACUUM ANALYZE")
 
 
 def queries(catalog: Catalog, n: int) -> dict[str, Callable[[], Any]]:
