@@ -126,6 +126,8 @@ class StartPool:
 
     def add(self, windows: History, generator: torch.Generator) -> None:
         """Keeps up to `capacity` visited windows; beyond that, new ones replace others at random."""
+        if windows.state.shape[0] == 0:
+            return  # every robot has fallen
         fresh = History(windows.state.detach().clone(), windows.command.detach().clone())
         held = fresh if self.visited is None else join([self.visited, fresh])
         n = held.state.shape[0]
