@@ -105,13 +105,14 @@ def prepare(ctx: Context) -> tuple[DatasetManifest, Result]:
         episodes = load_episodes(ctx.engine, found["episodes"])
         rows = ctx.engine.catalog.episodes.get_many(found["episodes"])
         manifest = build_dataset(
-            f"{ctx.config.robot}-held-out", rows, spec.digest, channel_std=channel_scales(episodes), split="test"
+            f"{ctx.fleet.spec.name}-held-out", rows, spec.digest, channel_std=channel_scales(episodes), split="test"
         )
         return found | {"dataset": store_dataset(ctx.engine, manifest)}
 
     def first_logs() -> Result:
-        random = random_plan(task, config, ctx.fleet.evaluation_seed)
-        found = collect_with(ctx, BEFORE, "random", dict.fromkeys(ctx.robots, random), None, "robots move at random")
+        seeds = {robot: ctx.fleet.evaluation_seed + ctx.fleet.seed_offset(robot) for robot in ctx.robots}
+        random = {robot: random_plan(task, config, seed) for robot, seed in seeds.items()}
+        found = collect_with(ctx, BEFORE, "random", random, None, "robots move at random")
         excited = plans(2000, wide=False, episodes=config.excitation_episodes)
         more = collect_with(ctx, BEFORE, "excitation", excited, None, "robots are excited")
         joined = {key: found[key] + more[key] for key in ("episodes", "robots", "real_seconds")}

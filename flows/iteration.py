@@ -9,6 +9,7 @@ Each function is load, one library call, store; its result is a small JSON objec
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from flows import cluster
 from flows.artefacts import (
@@ -32,7 +33,10 @@ from flows.statistics import episode_return, return_statistics
 from flows.steps import Result, Step, effect_step, pure_step, run_once
 from policy.workers import train_population
 from simulator.prompt import Prompt
+from simulator.score import horizons_that_fit
+from simulator.simulator import Simulator
 from simulator.workers import train_on_workers
+from storage.contracts.canonical import digest_of
 from storage.contracts.dataset import DatasetManifest
 from storage.contracts.figures import Scorecard
 
@@ -63,7 +67,7 @@ class Context:
 def dataset_of(ctx: Context, episodes: Sequence[str], held_out: DatasetManifest) -> DatasetManifest:
     """The manifest of `episodes`, with the scales of the held-out set. Cheap and idempotent, so not a step."""
     rows = ctx.engine.catalog.episodes.get_many(episodes)
-    manifest = build_dataset(ctx.config.robot, rows, ctx.fleet.spec.digest, channel_std=held_out.channel_std)
+    manifest = build_dataset(ctx.fleet.spec.name, rows, ctx.fleet.spec.digest, channel_std=held_out.channel_std)
     store_dataset(ctx.engine, manifest)
     return manifest
 
@@ -87,7 +91,7 @@ def train_simulator_step(ctx: Context, iteration: int, dataset: DatasetManifest,
                 checkpoint=ctx.engine.home.checkpoints_dir / step.key.replace(":", "-"),
                 workers=ctx.engine.settings.workers,
                 dataset=dataset.digest,
-                name=ctx.config.robot,
+                name=ctx.fleet.spec.name,
                 progress=progress,
             )
         return {
@@ -119,21 +123,25 @@ def score_step(
 
     def body() -> Result:
         with reporting(f"iteration {iteration}: score on {name} logs"):
-            card = load_simulator(ctx.engine, simulator).score(
-                load_episodes(ctx.engine, episodes),
-                horizons_s=HORIZONS_S,
-                channel_std=scales.channel_std,
-                prompts={
-                    robot: Prompt(ctx.fleet.spec, tuple(load_episodes(ctx.engine, digests)))
-                    for robot, digests in prompts.items()
-                },
-                split="new" if name == "new" else "test",
-            )
+            card = _score(ctx, load_simulator(ctx.engine, simulator), name, episodes, scales, prompts)
             card = card.model_copy(update={"simulator": simulator})
-        store_scorecard(ctx.engine, card, ctx.config.robot)
+        store_scorecard(ctx.engine, card, ctx.fleet.spec.name)
         return {"scorecard": card.digest, **headline(card)}
 
     return ctx.run(step, body)
+
+
+def _score(
+    ctx: Context, sim: Simulator, name: str, digests: Sequence[str], scales: DatasetManifest, prompts: Prompts
+) -> Scorecard:
+    """At the horizons that fit into the logs; without figures where none does, as with a robot that falls at once."""
+    episodes = load_episodes(ctx.engine, digests)
+    split: Literal["new", "test"] = "new" if name == "new" else "test"
+    horizons_s = horizons_that_fit(sim, episodes, HORIZONS_S)
+    if not horizons_s:
+        return Scorecard(simulator=sim.digest, measured_on=digest_of(sorted(digests)), split=split, figures=())
+    grounded = {r: Prompt(ctx.fleet.spec, tuple(load_episodes(ctx.engine, found))) for r, found in prompts.items()}
+    return sim.score(episodes, horizons_s=horizons_s, channel_std=scales.channel_std, prompts=grounded, split=split)
 
 
 def headline(card: Scorecard, horizons_s: Sequence[float] = HORIZONS_S) -> Result:
@@ -189,12 +197,14 @@ def rollout_step(ctx: Context, iteration: int, policy: str) -> Result:
     step = effect_step("rollout", 1, campaign=ctx.campaign, iteration=iteration)
 
     def body() -> Result:
-        plan = evaluation_plan(
-            ctx.fleet.task, ctx.config.collection, ctx.fleet.evaluation_seed, ctx.config.seed * 7919 + iteration
-        )
-        return collect_with(
-            ctx, iteration, "rollout", dict.fromkeys(ctx.robots, plan), policy, f"iteration {iteration}: robots run it"
-        )
+        fleet, exploration = ctx.fleet, ctx.config.seed * 7919 + iteration
+        plans = {
+            robot: evaluation_plan(
+                fleet.task, ctx.config.collection, fleet.evaluation_seed + offset, exploration + offset
+            )
+            for robot, offset in ((robot, fleet.seed_offset(robot)) for robot in ctx.robots)
+        }
+        return collect_with(ctx, iteration, "rollout", plans, policy, f"iteration {iteration}: robots run it")
 
     return ctx.run(step, body)
 

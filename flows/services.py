@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from fleet_ingest.robot.cli import robot_argv
 from fleet_ingest.robot.credentials import RobotKey
-from fleet_ingest.standins.registry import StandIn
 from flows.settings import Settings
 from storage.catalog.catalog import Catalog
 from storage.embedded import prefect, ray, s3
@@ -62,9 +62,9 @@ def api_service(home: Home, settings: Settings, endpoints: Endpoints) -> Service
     )
 
 
-def robot_service(home: Home, catalog: Catalog, standin: StandIn, serial: str, api_url: str) -> ServiceSpec:
-    """A stand-in robot's process. It has a key of its own, admitted here because the installation starts the robot
-    itself, and speaks to nothing but the API and presigned URLs.
+def robot_service(home: Home, catalog: Catalog, driver: str, serial: str, api_url: str) -> ServiceSpec:
+    """The process of a stand-in or environment. It has a key of its own, admitted here because the installation starts
+    the robot itself, and speaks to nothing but the API and presigned URLs.
     """
     state = home.path / "robots" / serial
     state.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def robot_service(home: Home, catalog: Catalog, standin: StandIn, serial: str, a
     admit_own(catalog, key, serial)
     return ServiceSpec(
         name=f"robot-{serial}",
-        argv=tuple(standin.argv(serial, api=api_url, key_file=key, state=state)),
+        argv=tuple(robot_argv(driver, serial, api=api_url, key_file=key, state=state)),
         stop_timeout_s=3.0,
     )
 

@@ -81,6 +81,21 @@ def score_simulator(simulator: "Simulator", episodes: Sequence[Episode], options
     return Scorecard(simulator=simulator.digest, measured_on=measured, split=options.split, figures=tuple(figures))  # type: ignore[arg-type]
 
 
+def horizons_that_fit(
+    simulator: "Simulator", episodes: Sequence[Episode], horizons_s: Sequence[float]
+) -> tuple[float, ...]:
+    """Those of `horizons_s` for which a window with its history lies in some episode: logs of robots that fall at once
+    hold no long ones."""
+    specs = {e.spec.digest: e.spec for e in episodes}
+    rows = {digest: simulator.ground(Prompt(spec)).frame.history_rows for digest, spec in specs.items()}
+
+    def fits(horizon_s: float, episode: Episode) -> bool:
+        steps = max(1, round(horizon_s * episode.spec.control_rate_hz))
+        return bool(_windows([episode], rows[episode.spec.digest], steps, episode.spec, 1))
+
+    return tuple(h for h in horizons_s if any(fits(h, episode) for episode in episodes))
+
+
 def predict(scene: Scene, episodes: Sequence[Episode], options: ScoreOptions, robots: int = 1) -> dict[float, Outcomes]:
     """Sampled futures of evenly spread windows of one robot's episodes, by horizon in seconds."""
     rows = scene.frame.history_rows

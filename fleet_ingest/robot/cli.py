@@ -17,7 +17,8 @@ def parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
         prog="sim2real-robot",
         description="Runs what is assigned to one robot and uploads its logs.",
-        epilog="'sim2real-robot status --serial SERIAL' says what waits on the disk and what was evicted.",
+        epilog="'sim2real-robot status --serial SERIAL' says what waits on the disk and what was evicted; "
+        "'sim2real-robot describe --driver NAME' says what a driver drives.",
     )
     words.add_argument(
         "--driver",
@@ -38,6 +39,16 @@ def parser() -> argparse.ArgumentParser:
     return words
 
 
+def robot_argv(
+    driver: str, serial: str, *, api: str, key_file: Path | str, state: Path | str, poll_s: float = 0.2
+) -> list[str]:
+    """Command line of the process of robot `serial`, for this interpreter."""
+    return [
+        sys.executable, "-m", "fleet_ingest.robot", "--driver", driver, "--serial", serial,
+        "--api", api, "--key-file", str(key_file), "--state", str(state), "--poll-s", f"{poll_s:g}",
+    ]  # fmt: skip
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0 after SIGTERM or Ctrl-C, else that of the error."""
     words = sys.argv[1:] if argv is None else argv
@@ -45,6 +56,10 @@ def main(argv: list[str] | None = None) -> int:
         from fleet_ingest.robot.status import main as status
 
         return status(words[1:])
+    if words[:1] == ["describe"]:
+        from fleet_ingest.robot.describe import main as describe
+
+        return describe(words[1:])
     arguments = parser().parse_args(words)
     for name in _THREADS:
         os.environ.setdefault(name, "1")

@@ -5,6 +5,8 @@ draws its start from the seed of the episode; starts by channel are refused. Wit
 steps of the environment, which make one control period. Nothing here knows a particular environment.
 """
 
+import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +19,7 @@ from fleet_ingest.robot.driver import Outcome, RobotDriver
 from storage.contracts.channel import Channel, Kind, Role
 from storage.contracts.errors import InputError, UnknownName
 from storage.contracts.robot import RobotSpec
+from storage.contracts.task import Task
 
 _MOST_REPEATS = 64
 
@@ -118,8 +121,8 @@ class DmControlRobot(Environment):
     """`dm_control:domain-task` of the control suite."""
 
     def __init__(self, name: str, repeat: int = 1) -> None:
+        os.environ.setdefault("MUJOCO_GL", "disabled")  # nothing is drawn, and a machine without a display is no error
         suite: Any = import_module("dm_control.suite")
-
         domain, _, task = name.rpartition("-")
         if (domain, task) not in suite.ALL_TASKS:
             some = ", ".join("-".join(pair) for pair in suite.ALL_TASKS[:8])
@@ -160,6 +163,23 @@ def dm_control(name: str, serial: str) -> DmControlRobot:
 def environment_steps_per_period(driver: RobotDriver) -> int:
     """How many steps of an environment one control period of `driver` makes; 1 for robots that are none."""
     return driver.environment_steps_per_period if isinstance(driver, Environment) else 1
+
+
+def task_of(driver: Environment) -> Task:
+    """The environment's own task: the reward that it pays, its ends, and its time limit as horizon.
+
+    It draws its own starts, so the task has no start ranges. Raises InputError for an environment without a time limit.
+    """
+    spec = driver.spec
+    if driver.time_limit_steps is None:
+        raise InputError(
+            f"'{spec.source_text}' never cuts an episode: its task has no horizon",
+            remedy="Register the environment with max_episode_steps.",
+        )
+    periods = math.ceil(driver.time_limit_steps / driver.environment_steps_per_period)
+    return Task(
+        name=spec.name, reward_channel="reward", terminated_channel="terminated", horizon_s=periods * spec.period_s
+    )
 
 
 def _options(text: str) -> tuple[str, int]:

@@ -4,13 +4,13 @@ A stand-in runs in a process of its own and speaks to the engine over HTTP and S
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from fleet_ingest.robot.cli import robot_argv
 from fleet_ingest.robot.driver import RobotDriver
 from fleet_ingest.standins.tasks import CARTPOLE, CARTPOLE_SWINGUP
 from storage.contracts.errors import UnknownName
@@ -44,10 +44,12 @@ class StandIn:
 
     def argv(self, serial: str, *, api: str, key_file: Path | str, state: Path | str, poll_s: float = 0.2) -> list[str]:
         """Command line of the robot process of `serial`, for this interpreter."""
-        return [
-            sys.executable, "-m", "fleet_ingest.robot", "--driver", f"standin:{self.name}", "--serial", serial,
-            "--api", api, "--key-file", str(key_file), "--state", str(state), "--poll-s", f"{poll_s:g}",
-        ]  # fmt: skip
+        return robot_argv(self.driver, serial, api=api, key_file=key_file, state=state, poll_s=poll_s)
+
+    @property
+    def driver(self) -> str:
+        """The name that `open_driver` takes."""
+        return f"standin:{self.name}"
 
     def oracle_return(self) -> float | None:
         """Mean return of the committed oracle, None where there is no result for this task (its digest is checked)."""

@@ -18,9 +18,17 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bootstrap(
-    robot: Annotated[str, typer.Option(help="A stand-in (cartpole) or a registered robot with a task.")],
+    robot: Annotated[
+        str,
+        typer.Option(
+            help="A stand-in (cartpole), an environment (gymnasium:ID, dm_control:DOMAIN-TASK), "
+            "or a registered robot with a task."
+        ),
+    ],
     iterations: Annotated[int, typer.Option(min=1, max=1000, help="How many iterations the campaign has.")] = 3,
-    fleet: Annotated[int, typer.Option(min=1, max=64, help="How many robots take part.")] = 3,
+    fleet: Annotated[
+        int | None, typer.Option(min=1, max=64, help="How many robots take part; 3, of environments 1.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Equal arguments and seed give equal digests.")] = 0,
     new: Annotated[
         bool, typer.Option("--new", help="Start another campaign although one of these arguments is finished.")
@@ -38,7 +46,10 @@ def bootstrap(
 
     Killed at any moment, the same command goes on where it stopped.
     """
-    result = run(robot, iterations, fleet=fleet, seed=seed, new=new, more=more, report=report, quick=quick)
+    from flows.fleet import default_size
+
+    size = fleet if fleet is not None else default_size(robot)
+    result = run(robot, iterations, fleet=size, seed=seed, new=new, more=more, report=report, quick=quick)
     if json:
         print_json(result)
 
@@ -71,12 +82,12 @@ def run(
     from flows.engine import open_engine
     from flows.fleet import check_robot
     from flows.presets import campaign_config
-    from flows.report.text import compounding_table
+    from flows.report.text import REALITY, compounding_table
     from flows.services import EVERYTHING
     from flows.settings import Settings
 
     settings = Settings()
-    check_robot(settings, robot, fleet)
+    kind = check_robot(settings, robot, fleet)
     with ExitStack() as opened:
         with progress_shown():
             engine = opened.enter_context(open_engine(settings, EVERYTHING))
@@ -92,6 +103,8 @@ def run(
 
                 write_campaign_report(engine, result, report)
         out.print(compounding_table(result))
+        if kind == "environment":
+            console.print(REALITY[kind])
         if report is not None:
             console.print(f"report: {report.resolve()}")
         if stay and console.is_terminal and sys.stdin.isatty():

@@ -16,7 +16,7 @@ from flows.campaign_config import HORIZONS_S
 from flows.engine import Engine
 from flows.report import charts
 from flows.report.fans import fan_of
-from flows.report.text import interval, number
+from flows.report.text import REALITY, interval, number
 from flows.retrain import dataset_of_robot, prompts_of, score_robot
 from storage.contracts.errors import UnavailableError
 
@@ -52,8 +52,7 @@ def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) ->
     page = Page(
         title=f"Campaign {result['campaign']}",
         lead="Policies are trained in a learned simulator, run on the robots, "
-        "and the simulator learns from their logs. "
-        "Robots named as stand-ins are simulated themselves and stand for reality.",
+        f"and the simulator learns from their logs. {_reality(engine, last)}",
         cards=_campaign_cards(result),
         sections=[
             Section(
@@ -80,6 +79,11 @@ def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) ->
         ],
     )
     write_page(page, path)
+
+
+def _reality(engine: Engine, record: dict[str, Any]) -> str:
+    kinds = {engine.catalog.robots.get(serial).kind for serial in record["real_return"]["per_robot"]}
+    return " ".join(REALITY[kind] for kind in sorted(kinds) if kind in REALITY)
 
 
 def write_simulator_report(engine: Engine, robot: str, simulator: str | None, path: Path) -> None:

@@ -7,6 +7,12 @@ from rich.table import Table
 
 Record = Mapping[str, Any]
 
+REALITY = {
+    "standin": "The robots are stand-ins: simulated themselves, they stand for reality.",
+    "environment": "The robots are environments: simulated themselves, they stand for reality.",
+}
+"""What is said of robots of a kind (`Fleet.kind`), so that nobody takes them for more than they are."""
+
 
 def compounding_table(result: Record) -> Table:
     """One row per iteration: returns with intervals, simulator error on the fixed held-out set and on new logs before
@@ -75,7 +81,7 @@ def iteration_markdown(record: Record, robot: str) -> str:
         f"# {robot}, iteration {record['iteration']}\n\n"
         f"Real return **{interval(record['real_return'])}** over {record['real_return']['n']} episodes, "
         f"simulated return {interval(record['sim_return'])}; "
-        f"{record['real_seconds']:.0f} s of real robot time so far.\n\n"
+        f"{record['real_seconds']:.0f} s of robot time so far.\n\n"
         "## Simulator error\nRMSE in standard deviations of each channel, angles wrapped. "
         "New logs are scored before training on them.\n\n"
         "| horizon | held out | hold-last | windows | new logs | hold-last | windows |\n|---|---|---|---|---|---|---|\n"

@@ -6,7 +6,7 @@ import pytest
 
 from simulator.config import SimulatorConfig, Stage
 from simulator.prompt import Prompt
-from simulator.score import Outcomes, _column
+from simulator.score import Outcomes, _column, horizons_that_fit
 from simulator.simulator import Simulator
 from simulator.train import train_simulator
 from storage.contracts.channel import Channel, Kind
@@ -99,6 +99,17 @@ def test_a_prompt_halves_the_error_on_a_fleet_with_hidden_masses(oscillator: Mak
     spec = tests[0].spec
     none, one, both = (sim.ground(Prompt(spec, c)).deviation.mean() for c in ((), clips["heavy"][:1], clips["heavy"]))
     assert both < one < none
+
+
+def test_the_horizons_that_fit_are_those_that_can_be_scored(trained: Simulator, oscillator: Make) -> None:
+    short, long = oscillator(1, steps=20), oscillator(2, steps=40)
+    rows = trained.ground(Prompt(long.spec)).frame.history_rows
+    room = (40 - rows) / long.spec.control_rate_hz  # what is left of the longer one behind its history
+    assert horizons_that_fit(trained, [short, long], (0.02, room, room + 0.02)) == (0.02, room)
+    assert horizons_that_fit(trained, [short], (room,)) == ()
+    assert trained.score([short, long], (room,)).find("nrmse", room) is not None
+    with pytest.raises(InputError, match="no window"):
+        trained.score([short, long], (room + 0.02,))
 
 
 def test_too_short_logs_and_foreign_prompts_are_refused(trained: Simulator, oscillator: Make, episode_of: Make) -> None:
