@@ -17,7 +17,7 @@ from flows.remote import Remote
 from storage.contracts.errors import DataError, InputError
 
 FileResult = dict[str, Any]
-LANES = 3
+LANES = 4
 """Parts that are sent at the same time where no bandwidth cap is set."""
 
 _WEIGHTS = {"hash": (0.0, 0.1), "send": (0.1, 0.7), "check": (0.8, 0.2)}

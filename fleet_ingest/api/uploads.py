@@ -117,7 +117,7 @@ class Uploads:
             raise Again("complete", f"upload {row.id} is {row.state}: it takes no parts", "Ask for its state.")
         _check_parts(row, body)
         key = self._store.staging_key(row.robot, str(row.id))
-        session = self._session(row, key)
+        session, there = self._session(row, key)
         differing = self._catalog.uploads.announce_parts(row.id, {p.number: p.sha256 for p in body.parts})
         if differing:
             self._start_over(self.row(row.id), key)
@@ -126,7 +126,8 @@ class Uploads:
                 f"part {min(differing)} of upload {row.id} was announced with another digest before; all were dropped",
                 "Hash the file again and send all of it.",
             )
-        held = self._arrived(self.row(row.id))
+        announced = self._catalog.uploads.parts(row.id)
+        held = {part.number for part in there} & set(announced)
         slots = []
         for p in body.parts:
             if p.number in held:
@@ -317,17 +318,16 @@ class Uploads:
             self._store.abort_multipart(key, session)
         self._store.delete_staged(key)
 
-    def _session(self, row: UploadRow, key: str) -> str:
-        """The multipart upload under way, or a new one where the store knows none."""
+    def _session(self, row: UploadRow, key: str) -> tuple[str, list[Part]]:
+        """The multipart upload under way and what has arrived of it, or a new one where the store knows none."""
         if row.s3_upload_id:
             try:
-                self._store.list_parts(key, row.s3_upload_id)
-                return str(row.s3_upload_id)
+                return str(row.s3_upload_id), self._store.list_parts(key, row.s3_upload_id)
             except UnknownName:
                 pass
         session = self._store.begin_multipart(key)
         self._catalog.uploads.set_multipart(row.id, session)
-        return session
+        return session, []
 
 
 def _part_count(size: int) -> int:

@@ -5,7 +5,8 @@ logs home. A token that has expired is renewed once per call. Other refusals bec
 (429) among them. Proxy variables of the shell are ignored.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import httpx
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from storage.contracts.base import Contract
 from storage.contracts.canonical import canonical_json
 from storage.contracts.errors import Sim2RealError, UnavailableError
 
+_PIECE = 1 << 20
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 _RETRIED = frozenset({408, 425, 500, 502, 503, 504})
 
@@ -56,11 +58,16 @@ class Client:
         self._credentials = credentials
         self._http = httpx.Client(trust_env=False, proxy=proxy, timeout=httpx.Timeout(30.0, connect=5.0))
         self._pause = pause
+        self._gave_up = threading.Event()
         self._note = note
         self._backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
 
     def close(self) -> None:
         self._http.close()
+
+    def give_up(self) -> None:
+        """Whatever other threads are sending ends with Stopped."""
+        self._gave_up.set()
 
     @property
     def throttled(self) -> bool:
@@ -90,12 +97,24 @@ class Client:
 
     def put_bytes(self, url: str, data: bytes, headers: dict[str, str]) -> str:
         """Sends one part; returns its ETag. Raises Refused (also when the URL expired) or Stopped."""
-        slow = self._throttle
         response = self._persist(
-            lambda: self._http.put(url, content=slow.chunks(data) if slow else data, headers=headers, timeout=120.0),
+            lambda: self._http.put(url, content=self._pieces(data), headers=headers, timeout=120.0),
             f"PUT {_short(url)}",
         )
         return str(response.headers.get("etag", ""))
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        """`data` as the throttle lets it through. Raises Stopped in the midst of it."""
+        whole = memoryview(data)
+        pieces = (
+            (bytes(whole[i : i + _PIECE]) for i in range(0, len(data), _PIECE))
+            if self._throttle is None
+            else self._throttle.chunks(data)
+        )
+        for piece in pieces:
+            if self._gave_up.is_set():
+                raise Stopped
+            yield piece
 
     def _open(self, path: str, body: Contract | None) -> bytes:
         """A POST without a token: how a token is got."""
@@ -136,7 +155,7 @@ class Client:
             if not told:
                 self._note(f"{what}: {reason}; trying again until it answers")
                 told = True
-            if self._pause(self._backoff.next()):
+            if self._gave_up.is_set() or self._pause(self._backoff.next()):
                 raise Stopped
 
 

@@ -9,8 +9,9 @@ to the first step.
 import base64
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -51,7 +52,7 @@ class Journal(Protocol):
 
 
 class Uploader:
-    """Uploads the logs of `serial`, `lanes` parts at a time, which are held in memory."""
+    """Uploads the logs of `serial`, `lanes` parts at a time, each held in memory."""
 
     def __init__(
         self, client: Client, spool: Journal, serial: str, report: Report = lambda phase, done: None, *, lanes: int = 1
@@ -105,26 +106,34 @@ class Uploader:
         return self._complete(log, state.upload)
 
     def _send(self, log: Spooled, state: UploadState) -> None:
+        """Raises what the first part that failed raised, after those under way have ended."""
+        under_way: deque[Future[None]] = deque()
+        pool = ThreadPoolExecutor(self._lanes, thread_name_prefix="part") if self._lanes > 1 else None
+        try:
+            for part, slot in self._slots(log, state):
+                if not slot.held and pool is None:
+                    self._put(log, slot, state.part_bytes)
+                elif not slot.held and pool is not None:
+                    under_way.append(pool.submit(self._put, log, slot, state.part_bytes))
+                while len(under_way) >= self._lanes:
+                    under_way.popleft().result()
+                self._report("send", (slot.number - 1) * state.part_bytes + part.size)
+            while under_way:
+                under_way.popleft().result()
+        except KeyboardInterrupt:
+            self._client.give_up()
+            raise
+        finally:
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+
+    def _slots(self, log: Spooled, state: UploadState) -> Iterator[tuple[PartWanted, Slot]]:
+        """The parts that have not arrived, with their slots, which are asked for when the ones before are used up."""
         parts = [p for p in self._parts(log, state.part_bytes) if p.number not in state.received]
         for first in range(0, len(parts), WINDOW):
             wanted = PartsWanted(parts=tuple(parts[first : first + WINDOW]))
             slots = Slots.from_json(self._client.call("POST", f"/uploads/{state.upload}/parts", wanted))
-            if self._lanes > 1:
-                self._put_several(log, slots, state.part_bytes)
-            for slot, part in zip(slots.parts, wanted.parts, strict=True):
-                if not slot.held and self._lanes == 1:
-                    self._put(log, slot, state.part_bytes)
-                self._report("send", (slot.number - 1) * state.part_bytes + part.size)
-
-    def _put_several(self, log: Spooled, slots: Slots, part_bytes: int) -> None:
-        """Raises what the first part that failed raised, after those under way have ended."""
-        with ThreadPoolExecutor(self._lanes, thread_name_prefix="part") as pool:
-            under_way = [pool.submit(self._put, log, slot, part_bytes) for slot in slots.parts if not slot.held]
-            try:
-                for one in under_way:
-                    one.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+            yield from zip(wanted.parts, slots.parts, strict=True)
 
     def _put(self, log: Spooled, slot: Slot, part_bytes: int) -> None:
         self._spool.sending(log.sha256, slot.number)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import time
 from typing import Any
 
 import httpx
@@ -252,3 +253,43 @@ def test_unknown_things_are_404_and_the_documentation_is_true(service: Service) 
         "/uploads/{identifier}/release", "/episodes", "/audit", "/sign-in",
     } <= set(paths)  # fmt: skip
     assert {"401", "403", "409", "422"} <= set(paths["/uploads"]["post"]["responses"])
+
+
+def test_a_server_killed_while_it_validates_needs_no_byte_again(service: Service, monkeypatch: Any) -> None:
+    """The bytes are an object before validation ends, and leave the staging area only when the row says so."""
+    data = log_of(A)
+    begun = service.begin(data).json()
+    service.send(begun["upload"], data)
+
+    def killed(*words: Any, kept: Any, **more: Any) -> None:
+        kept()
+        raise MemoryError("as good as a kill")
+
+    path = f"/uploads/{begun['upload']}/complete"
+    with monkeypatch.context() as patch:
+        patch.setattr("fleet_ingest.api.ingest.ingest_object", killed)
+        assert service.post(path, {}).status_code == 500
+    assert service.catalog.uploads.get(int(begun["upload"])).state == "verifying"
+    receipt = service.post(path, {}).json()["receipt"]
+    assert (receipt["state"], len(receipt["episodes"])) == ("accepted", 1)
+    assert service.store.staged_objects() == []
+
+
+def test_no_row_vouches_for_bytes_that_are_not_an_object_yet(service: Service, monkeypatch: Any) -> None:
+    service.upload(log_of(A, seed=1))  # the validator's child has started
+    data, order = log_of(A), list[str]()
+    adopt, finish = type(service.store).adopt, type(service.catalog.uploads).finish
+
+    def slow_adopt(*words: Any) -> None:
+        time.sleep(1.5)
+        adopt(*words)
+        order.append("object")
+
+    def noted_finish(*words: Any, **more: Any) -> Any:
+        order.append("row")
+        return finish(*words, **more)
+
+    monkeypatch.setattr(type(service.store), "adopt", slow_adopt)
+    monkeypatch.setattr(type(service.catalog.uploads), "finish", noted_finish)
+    assert service.upload(data)["state"] == "accepted"
+    assert order == ["object", "row"]

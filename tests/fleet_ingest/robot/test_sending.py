@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from fleet_ingest.robot.backoff import Backoff
-from fleet_ingest.robot.client import Client
+from fleet_ingest.robot.client import Client, Refused, Stopped
 from fleet_ingest.robot.credentials import FixedToken
-from fleet_ingest.robot.protocol import Receipt, Slot, Slots, UploadState
+from fleet_ingest.robot.outgoing import SentFiles, digest_of
+from fleet_ingest.robot.protocol import Problem, Receipt, Slot, Slots, UploadState
 from fleet_ingest.robot.spool import Spool
 from fleet_ingest.robot.throttle import Throttle
 from fleet_ingest.robot.uploader import Uploader
@@ -110,6 +111,9 @@ class FakeServer:
         self.held[number] = data
         return ""
 
+    def give_up(self) -> None:
+        """Nothing is under way: the fake answers at once."""
+
 
 def test_a_killed_upload_goes_on_without_hashing_or_sending_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,6 +133,73 @@ def test_a_killed_upload_goes_on_without_hashing_or_sending_again(
     assert [line for line in server.log if line.startswith("part")] == ["part 1", "part 2", "part 3"]
     assert spool.waiting() == []
     spool.close()
+
+
+class SlowServer(FakeServer):
+    """Holds each part until `together` of them are under way."""
+
+    def __init__(self, spool: Spool, size: int, together: int) -> None:
+        super().__init__(spool, size)
+        self.barrier = threading.Barrier(together, timeout=10)
+
+    def put_bytes(self, url: str, data: bytes, headers: dict[str, str]) -> str:
+        self.barrier.wait()
+        if self.fail_at == int(url):
+            raise Refused(403, Problem(code="expired", message="the URL is too old"))
+        self.held[int(url)] = data
+        return ""
+
+
+def test_lanes_send_parts_at_the_same_time(tmp_path: Path) -> None:
+    spool, data = Spool(tmp_path, "r"), bytes(range(256)) * 8  # 3 parts
+    spool.put("k", 0, data)
+    server = SlowServer(spool, len(data), together=3)
+    Uploader(server, spool, "r", lanes=3).upload(spool.waiting()[0])  # type: ignore[arg-type]
+    assert spool.waiting() == []
+    spool.close()
+
+
+def test_a_part_that_fails_in_one_lane_fails_the_upload(tmp_path: Path) -> None:
+    spool, data = Spool(tmp_path, "r"), bytes(range(256)) * 8
+    spool.put("k", 0, data)
+    server = SlowServer(spool, len(data), together=3)
+    server.fail_at = 2
+    with pytest.raises(Refused, match="too old"):
+        Uploader(server, spool, "r", lanes=3).upload(spool.waiting()[0])  # type: ignore[arg-type]
+    assert len(spool.waiting()) == 1
+    assert set(server.held) == {1, 3}
+    spool.close()
+
+
+def test_giving_up_ends_what_other_threads_send(sink: Sink) -> None:
+    """Else an interrupted command would go on until its parts are through a slow link."""
+    client = Client("http://x", FixedToken(""), pause=lambda s: False, note=lambda text: None, throttle=Throttle(1e5))
+    data, ended = bytes(2_000_000), list[BaseException]()
+
+    def send() -> None:
+        try:
+            client.put_bytes(f"http://127.0.0.1:{sink.server_port}/", data, {"content-length": str(len(data))})
+        except Stopped as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    time.sleep(0.3)
+    client.give_up()
+    thread.join(5)
+    client.close()
+    assert len(ended) == 1
+    assert sum(n for _, n in sink.arrived) < len(data) / 4
+
+
+def test_an_operators_file_is_read_once_to_be_announced_and_planned(tmp_path: Path) -> None:
+    path, sent = tmp_path / "a.mcap", SentFiles(tmp_path / "sent")
+    path.write_bytes(bytes(range(256)) * 8)
+    assert sent.measured(path) == digest_of(path)
+    (part,) = sent.parts(digest_of(path))
+    assert part.sha256 == base64.b64encode(bytes.fromhex(digest_of(path))).decode()
+    sent.forget_parts(digest_of(path))
+    assert sent.parts(digest_of(path)) == ()
 
 
 def test_a_log_that_changed_on_disk_is_set_aside(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import uuid
+from pathlib import Path
 
 import httpx
 import pytest
@@ -63,6 +64,22 @@ def test_promotion_refuses_another_digest(object_store: ObjectStore, key: str) -
         object_store.promote(key, "0" * 64)
     assert object_store.exists_key(key), "the bytes are kept for quarantine"
     assert not object_store.exists("0" * 64)
+
+
+def test_one_reading_hashes_and_writes_and_adopted_bytes_stay_staged(
+    object_store: ObjectStore, key: str, tmp_path: Path
+) -> None:
+    """So that a crash between the object and its row finds the bytes in one place or the other."""
+    data, local = noise("e", 3 * MIB), tmp_path / "raw"
+    send(object_store.presign_put(key, len(data), b64(data)), data)
+    told: list[int] = []
+    size, etag = object_store.fetch(key, hashlib.sha256(data).hexdigest(), into=local, progress=told.append)
+    assert (size, local.read_bytes() == data, told[-1]) == (len(data), True, len(data))
+    object_store.adopt(key, hashlib.sha256(data).hexdigest(), etag)
+    assert object_store.get_bytes(hashlib.sha256(data).hexdigest()) == data
+    assert object_store.exists_key(key)
+    with pytest.raises(DataError, match="was announced"):
+        object_store.fetch(key, "0" * 64, into=local)
 
 
 def test_promotion_of_nothing_is_named(object_store: ObjectStore, key: str) -> None:
