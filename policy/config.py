@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from storage.contracts.base import Contract
 from storage.contracts.errors import ContractError
 
+_HORIZON_SHARE, _MOST_PERIODS = 0.2, 200.0
+
 
 class PolicyConfig(Contract):
     """Settings of `train_policy`. Times are in seconds so that one setting fits robots of any control rate."""
@@ -24,8 +26,8 @@ class PolicyConfig(Contract):
     history_steps: int = Field(default=5, ge=1, le=256)
     width: int = Field(default=64, ge=4, le=1024)
     depth: int = Field(default=2, ge=1, le=6)
-    discount_time_s: float = Field(default=1.0, gt=0)
-    """Rewards this far ahead count 1/e."""
+    discount_time_s: float | None = Field(default=None, gt=0)
+    """Rewards this far ahead count 1/e; None: a fifth of the task's horizon, at most 200 control periods."""
     trace: float = Field(default=0.95, ge=0, le=1)
     """Lambda of TD(lambda) and of the generalised advantage."""
     actor_rate: float = Field(default=1e-2, gt=0)
@@ -56,6 +58,8 @@ class PolicyConfig(Contract):
     evaluate_every: int = Field(default=4, ge=1)
     """Draws of hypotheses between two evaluations on withheld ones."""
     evaluation_worlds: int = Field(default=32, ge=2)
+    evaluation_steps: int = Field(default=400, ge=1)
+    """Evaluations that choose a policy stop after this many control periods; the final one runs whole episodes."""
     pessimism: float = Field(default=0.5, ge=0)
     """Value of a policy = mean return - pessimism * standard deviation over withheld hypotheses."""
     patience: int | None = Field(default=None, ge=1)
@@ -67,6 +71,9 @@ class PolicyConfig(Contract):
             raise ContractError(f"ppo needs worlds * horizon_steps >= 64, given {self.worlds} * {self.horizon_steps}")
         return self
 
-    def discount(self, control_rate_hz: float) -> float:
-        """Discount per control period."""
-        return max(0.0, 1.0 - 1.0 / (self.discount_time_s * control_rate_hz))
+    def discount(self, control_rate_hz: float, horizon_s: float) -> float:
+        """Discount per control period, for a task of `horizon_s` seconds."""
+        time_s = self.discount_time_s
+        if time_s is None:
+            time_s = min(_HORIZON_SHARE * horizon_s, _MOST_PERIODS / control_rate_hz)
+        return max(0.0, 1.0 - 1.0 / (time_s * control_rate_hz))

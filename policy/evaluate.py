@@ -14,7 +14,7 @@ import torch
 from policy.network import PolicyNetwork
 from policy.ports import ScenePort
 from policy.rollout import episode_returns
-from policy.windows import task_windows
+from policy.windows import first_windows
 from storage.contracts.figures import ReturnStatistics
 from storage.contracts.task import Task
 
@@ -42,18 +42,19 @@ def evaluate(
     *,
     worlds: int,
     pessimism: float,
+    steps: int | None = None,
     seed: int = WITHHELD,
     device: str | torch.device = "cpu",
 ) -> Value:
-    """Whole episodes from the task's start in about `worlds` worlds, shared among the scenes, without exploration
-    noise."""
+    """Episodes (of at most `steps` control periods) from the task's start in about `worlds` worlds, shared among the
+    scenes, without exploration noise."""
     means, spreads, returns = [], [], []
     for index, scene in enumerate(scenes):
         held = scene.sample(max(2, worlds // len(scenes)), seed=seed + index, device=device)
         generator = torch.Generator().manual_seed(seed + index)
-        start = task_windows(held.spec, task, held.n, policy.features.history_steps, generator)
+        start = first_windows(held, task, policy.features.history_steps, seed + index, generator)
         start = type(start)(start.state.to(device), start.command.to(device))
-        total = episode_returns(policy, held, task, start, seed=seed + index).cpu()
+        total = episode_returns(policy, held, task, start, seed=seed + index, steps=steps).cpu()
         for robot in range(int(held.robot.max()) + 1):
             own = total[held.robot.cpu() == robot]
             means.append(float(own.mean()))

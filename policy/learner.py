@@ -17,7 +17,7 @@ from policy.features import Scales, scales_of
 from policy.network import PolicyNetwork, ValueNetwork
 from policy.ports import History, ScenePort
 from policy.rollout import advance, begin
-from policy.windows import task_windows
+from policy.windows import LoggedStarts, first_windows
 from storage.contracts.errors import InputError
 from storage.contracts.robot import RobotSpec
 from storage.contracts.task import Task
@@ -85,7 +85,7 @@ def make_learner(
     scenes: Sequence[ScenePort],
     task: Task,
     config: PolicyConfig,
-    starts: History | None,
+    starts: LoggedStarts | None,
     warm_start: PolicyNetwork | None,
     device: torch.device,
 ) -> tuple[RobotSpec, Learner]:
@@ -93,9 +93,9 @@ def make_learner(
     differ."""
     spec, states, reach = survey(scenes, task, config, device)
     commands = torch.zeros(0, len(spec.safe))
-    if starts is not None and starts.state.shape[0]:
-        states = torch.cat([states, starts.state.flatten(0, 1)])
-        commands = torch.cat([commands, starts.command.flatten(0, 1)])
+    if starts is not None and len(starts):
+        states = torch.cat([states, starts.windows.state.flatten(0, 1)])
+        commands = torch.cat([commands, starts.windows.command.flatten(0, 1)])
     scales = scales_of(spec, states.numpy(), commands.numpy())
     if warm_start is not None:
         scales = _scales_in(warm_start)
@@ -106,7 +106,7 @@ def make_learner(
     if warm_start is not None:
         _copy_policy(warm_start, policy)
     policy, value = policy.to(device), value.to(device)
-    discount = config.discount(spec.control_rate_hz)
+    discount = config.discount(spec.control_rate_hz, task.horizon_s)
     betas = (0.7, 0.95)  # SHAC's own
     scale = (1.0 - discount) / max(1.0, reach)
     return spec, Learner(
@@ -140,14 +140,14 @@ def survey(
     command = scales_of(spec, states=_none(spec.state_layout.width), commands=_none(len(spec.safe)))
     states, rewards = [], []
     for index, worlds in enumerate(sampled):
-        window = task_windows(spec, task, worlds.n, config.history_steps, generator)
+        window = first_windows(worlds, task, config.history_steps, SURVEY - index, generator)
         run = begin(worlds, History(window.state.to(device), window.command.to(device)), SURVEY - index)
         acting = torch.zeros(worlds.n, len(spec.safe))
         for step in range(min(128, task.horizon_steps(spec))):
             if step % HOLD_STEPS == 0:
                 share = 2.0 * torch.rand(acting.shape, generator=generator) - 1.0
                 acting = torch.tensor(command.command_centre) + torch.tensor(command.command_scale) * share
-            reward, _ = advance(run, task, acting.float().to(device))
+            reward = advance(run, task, acting.float().to(device)).reward
             states.append(run.window.state[run.alive, -1].cpu())
             rewards.append(reward.abs().cpu())
     return spec, torch.cat(states), float(torch.quantile(torch.cat(rewards), 0.95))

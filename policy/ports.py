@@ -32,6 +32,10 @@ class OutcomePort(Protocol):
     @property
     def terminated(self) -> Tensor | None: ...
 
+    @property
+    def hazard(self) -> Tensor | None:
+        """[N] probability with which `terminated` was drawn, differentiable; None where it is no matter of chance."""
+
 
 class WorldsPort(Protocol):
     """N hypotheses about one robot, fixed for their life. `step` is differentiable in `command` and in the state."""
@@ -47,7 +51,7 @@ class WorldsPort(Protocol):
         """int64 [N]: which robot of the scene each world is a hypothesis about."""
 
     def reset(self, history: Any = None, task_start: Any = None, seed: int | None = None) -> Any:
-        """World states after `history`."""
+        """World states after `history`; without one, as episodes begin."""
 
     def step(self, state: Any, command: Tensor) -> tuple[Any, OutcomePort, Any]:
         """One control period under `command` [N, C]; returns the next state, the outcome, events."""

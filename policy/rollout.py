@@ -19,6 +19,9 @@ from policy.tree import detach
 from policy.windows import push
 from storage.contracts.task import Task
 
+_LEAST_SURVIVAL = 0.05
+"""Lower chances of survival count as this: the end is all but certain, and its gradient would drown every other."""
+
 
 @dataclass
 class Run:
@@ -33,10 +36,19 @@ class Run:
         self.state, self.window = detach(self.state), detach(self.window)
 
 
+class Moved(NamedTuple):
+    """What one control period gave, [N] each: reward (0 for dead runs), terminated, and `survival`, which is 1 and
+    carries the gradient of the logarithm of the chance to survive the period."""
+
+    reward: Tensor
+    terminated: Tensor
+    survival: Tensor
+
+
 class Transitions(NamedTuple):
     """T steps of N runs. `windows` has T + 1 entries; `raw` is the command before squashing, `log_prob` its density.
 
-    reward, terminated, alive: [T, N]; `alive` is True where the run had not terminated before the step.
+    reward, terminated, alive, survival: [T, N]; `alive` is True where the run had not terminated before the step.
     """
 
     windows: list[History]
@@ -45,6 +57,7 @@ class Transitions(NamedTuple):
     reward: Tensor
     terminated: Tensor
     alive: Tensor
+    survival: Tensor
 
 
 def begin(worlds: WorldsPort, windows: History, seed: int) -> Run:
@@ -68,15 +81,26 @@ def judge(
     return reward, terminated.bool().detach()
 
 
-def advance(run: Run, task: Task, command: Tensor) -> tuple[Tensor, Tensor]:
-    """One control period of `run` under `command` [N, C]: reward [N] (0 for dead runs) and terminated [N]."""
+def survival_of(hazard: Tensor | None, like: Tensor) -> Tensor:
+    """[N] ones with the gradient of log(1 - hazard): what is earned after a period that might have ended the episode
+    teaches to survive it. In expectation this is the gradient of the return through the chance of an end, since
+    nothing is earned after one (the likelihood ratio, Glynn 1990)."""
+    if hazard is None:
+        return torch.ones_like(like)
+    left = (1.0 - hazard).clamp_min(_LEAST_SURVIVAL)
+    return left / left.detach()
+
+
+def advance(run: Run, task: Task, command: Tensor) -> Moved:
+    """One control period of `run` under `command` [N, C]."""
     run.state, outcome, _ = run.worlds.step(run.state, command)
     seen = run.worlds.observe(run.state)
     reward, terminated = judge(task, run.worlds, seen, command, outcome)
     reward, terminated = torch.where(run.alive, reward, torch.zeros_like(reward)), terminated & run.alive
     run.window = push(run.window, command, seen)
     run.alive = run.alive & ~terminated
-    return reward, terminated
+    hazard = outcome.hazard if task.terminated_channel is not None else None
+    return Moved(reward, terminated, survival_of(hazard, reward))
 
 
 def bound_outliers(gradient: Tensor, largest: float) -> Tensor:
@@ -96,7 +120,7 @@ def collect(
 
     The reward is less `smoothness` times the squared change of command in half ranges. `run` is moved on in place.
     """
-    windows, raws, log_probs, rewards, ends, alive = [run.window], [], [], [], [], []
+    windows, raws, log_probs, moves, rewards, alive = [run.window], [], [], [], [], []
     std, scale = policy.log_std.exp(), policy.features.command_scale
     for t in range(len(noise)):
         raw = policy.mean(*run.window) + std * noise[t]
@@ -105,27 +129,32 @@ def collect(
         if command.requires_grad:
             command.register_hook(partial(bound_outliers, largest=outlier_clip))
         alive.append(run.alive)
-        reward, terminated = advance(run, task, command)
+        moves.append(advance(run, task, command))
         raws.append(raw)
         log_probs.append((-0.5 * noise[t].square() - policy.log_std).sum(dim=1))
-        rewards.append(reward - smoothness * change * alive[-1])
-        ends.append(terminated)
+        rewards.append(moves[-1].reward - smoothness * change * alive[-1])
         windows.append(run.window)
+    ends, survival = torch.stack([move.terminated for move in moves]), torch.stack([move.survival for move in moves])
     return Transitions(
-        windows, torch.stack(raws), torch.stack(log_probs), torch.stack(rewards), torch.stack(ends), torch.stack(alive)
+        windows, torch.stack(raws), torch.stack(log_probs), torch.stack(rewards), ends, torch.stack(alive), survival
     )
 
 
 @torch.no_grad()
 def episode_returns(
-    act: Callable[[Tensor, Tensor], Tensor], worlds: WorldsPort, task: Task, windows: History, seed: int
+    act: Callable[[Tensor, Tensor], Tensor],
+    worlds: WorldsPort,
+    task: Task,
+    windows: History,
+    seed: int,
+    steps: int | None = None,
 ) -> Tensor:
-    """[N] undiscounted return of whole episodes: the sum of rewards until termination or the task's horizon."""
+    """[N] undiscounted return: the sum of rewards until termination, the task's horizon or, if given, `steps`."""
     run = begin(worlds, windows, seed)
     total = torch.zeros(worlds.n, device=windows.state.device)
-    for _ in range(task.horizon_steps(worlds.spec)):
-        reward, _ = advance(run, task, act(*run.window))
-        total += reward
+    horizon = task.horizon_steps(worlds.spec)
+    for _ in range(horizon if steps is None else min(steps, horizon)):
+        total += advance(run, task, act(*run.window)).reward
         if not run.alive.any():
             break
     return total

@@ -52,8 +52,10 @@ def actor_loss(learner: Learner, seen: Transitions, config: PolicyConfig) -> Ten
     steps = seen.reward.shape[0]
     powers = learner.discount ** torch.arange(steps, device=seen.reward.device)
     alive_after = seen.alive[-1] & ~seen.terminated[-1]
-    closing = learner.discount**steps * learner.target(*seen.windows[-1]) * alive_after
-    gain = (powers[:, None] * seen.reward).sum(dim=0) * learner.reward_scale + closing
+    survived = torch.cumprod(seen.survival, dim=0)
+    before = torch.cat([torch.ones_like(survived[:1]), survived[:-1]])
+    closing = learner.discount**steps * learner.target(*seen.windows[-1]) * alive_after * survived[-1]
+    gain = (powers[:, None] * seen.reward * before).sum(dim=0) * learner.reward_scale + closing
     with torch.no_grad():
         surprise = gain - learner.target(*seen.windows[0])
         weight = tail_weights(surprise, config.tail_fraction, config.tail_weight) * seen.alive[0]

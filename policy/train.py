@@ -19,9 +19,20 @@ from policy.config import PolicyConfig
 from policy.evaluate import AUDIT, Value, evaluate, statistics, value_from
 from policy.learner import make_learner
 from policy.network import PolicyNetwork
-from policy.ports import History, ScenePort
+from policy.ports import History, ScenePort, WorldsPort
 from policy.rollout import Run, begin
-from policy.windows import StartPool, join, pick, rewarding, task_windows, wide_windows
+from policy.tree import detach, select
+from policy.windows import (
+    LoggedStarts,
+    StartPool,
+    first_windows,
+    free,
+    join,
+    pick,
+    rewarding,
+    rewards_of,
+    wide_windows,
+)
 from storage.contracts.canonical import digest_of
 from storage.contracts.errors import InputError
 from storage.contracts.figures import ReturnStatistics
@@ -30,6 +41,8 @@ from storage.contracts.task import Task
 
 Progress = Callable[[float, str], None]
 UPDATES = {"shac": shac.update, "ppo": ppo.update}
+NOTICEABLE = 0.01
+"""A value has risen when it did by this share of its spread over hypotheses."""
 CANDIDATES = 8
 """States drawn for each one that is kept for its reward."""
 
@@ -53,7 +66,8 @@ def train_policy(
     task: Task,
     config: PolicyConfig,
     *,
-    starts: History | None = None,
+    judges: Sequence[ScenePort] | None = None,
+    starts: LoggedStarts | None = None,
     checkpoint: Path | None = None,
     warm_start: PolicyNetwork | None = None,
     progress: Progress | None = None,
@@ -62,13 +76,15 @@ def train_policy(
     """Trains on `scenes` (one per robot) within `config.updates` updates.
 
     Args:
-        starts: logged windows [M, K, ...] to begin some runs in (see `policy.windows.logged_windows`).
+        judges: scenes of the same robots that policies are chosen and reported by, for instance of members of the
+            ensemble that nothing is trained on; default: `scenes`.
+        starts: logged windows to begin some runs in (see `policy.windows.logged_windows`).
         checkpoint: file that is replaced after every draw; when it exists, training goes on from it, exactly.
         warm_start: an earlier policy of the same shape to begin from.
 
     Raises InputError if there is no scene, scenes are of different robots, or the checkpoint is of other settings.
     """
-    training = _Training(scenes, task, config, starts, warm_start, torch.device(device))
+    training = _Training(scenes, judges or scenes, task, config, starts, warm_start, torch.device(device))
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint)
     training.judge_warm_start()
@@ -87,19 +103,21 @@ class _Training:
     def __init__(
         self,
         scenes: Sequence[ScenePort],
+        judges: Sequence[ScenePort],
         task: Task,
         config: PolicyConfig,
-        starts: History | None,
+        starts: LoggedStarts | None,
         warm_start: PolicyNetwork | None,
         device: torch.device,
     ) -> None:
         if not scenes:
             raise InputError("a policy needs at least one scene to train in, given none")
         self.scenes, self.task, self.config, self.device = list(scenes), task, config, device
+        self.judges, self.logged = list(judges), starts
         self.generator = torch.Generator().manual_seed(config.seed)
         self.spec, self.learner = make_learner(self.scenes, task, config, starts, warm_start, device)
         self.key = digest_of([config, task, self.spec, len(scenes)])
-        self.pools = [StartPool(starts) for _ in self.scenes]
+        self.pools = [StartPool(None if starts is None else starts.windows) for _ in self.scenes]
         horizon = task.horizon_steps(self.spec)
         self.steps = min(config.horizon_steps, horizon)
         self.windows = max(1, min(config.windows, horizon // self.steps))
@@ -130,15 +148,15 @@ class _Training:
         """Fresh hypotheses and starts, then updates on them; an evaluation where one is due."""
         runs = [self._begin(index) for index in range(len(self.scenes))]
         for _ in range(min(self.windows, self.config.updates - self.updates)):
-            if sum(int(run.alive.sum()) for run in runs) * 2 < sum(run.worlds.n for run in runs):
-                break  # most runs have ended: what is left teaches too little
             self.learner.set_rates(self.config, self.updates / self.config.updates, warm=self.warm)
             self.last = UPDATES[self.config.algorithm](
                 self.learner, runs, self.task, self.config, self.steps, self.generator
             )
             self.updates += 1
-            for run, pool in zip(runs, self.pools, strict=True):
+            for index, (run, pool) in enumerate(zip(runs, self.pools, strict=True)):
                 pool.add(History(run.window.state[run.alive], run.window.command[run.alive]), self.generator)
+                if not run.alive.all():
+                    self._begin_again(index, run)
         self.draws += 1
         if self.draws % self.config.evaluate_every == 0 or self.updates >= self.config.updates:
             self._evaluate()
@@ -149,34 +167,62 @@ class _Training:
         n = max(1, config.worlds // len(self.scenes))
         seed = (config.seed * 100_003 + self.draws) * 64 + index
         worlds = self.scenes[index].sample(n, seed=seed % (1 << 29), device=self.device)
-        window = self._starts(index, worlds.n)
+        window = self._starts(index, worlds, seed)
         return begin(worlds, History(window.state.to(self.device), window.command.to(self.device)), seed)
 
-    def _starts(self, index: int, n: int) -> History:
-        """`n` windows: the task's start, states all over the place, and logged or visited ones, in the shares
-        configured."""
-        config, features, draw = self.config, self.learner.policy.features, self.generator
-        wide, good = min(n - 1, round(config.wide_share * n)), min(n - 1, round(config.good_share * n))
-        held = self.pools[index].draw(n - wide - good - max(1, round(config.start_share * n)), draw)
-        known = 0 if held is None else held.state.shape[0]
+    def _begin_again(self, index: int, run: Run) -> None:
+        """Runs that have ended begin anew, in the same hypotheses."""
+        seed = (self.config.seed * 100_003 + self.draws) * 64 + index + (self.updates << 32)
+        window = self._starts(index, run.worlds, seed)
+        fresh = begin(run.worlds, History(window.state.to(self.device), window.command.to(self.device)), seed)
+        run.state = select(run.alive, detach(run.state), fresh.state)
+        run.window = select(run.alive, detach(run.window), fresh.window)
+        run.alive = fresh.alive
+
+    def _starts(self, index: int, worlds: WorldsPort, seed: int) -> History:
+        """One window per world: as the task begins, states all over the place, and logged or visited ones, in the
+        shares configured. Robots whose state values are not free of each other begin nowhere but where one was."""
+        config, draw, n = self.config, self.generator, worlds.n
+        good = self._good(min(n - 1, round(config.good_share * n)))
+        wide = self._wide(min(n - 1, round(config.wide_share * n)))
+        parts = [part for part in (good, wide) if part is not None]
+        taken = sum(part.state.shape[0] for part in parts)
+        held = self.pools[index].draw(n - taken - max(1, round(config.start_share * n)), draw)
+        if held is not None:
+            parts.append(History(held.state.cpu(), held.command.cpu()))
+            taken += held.state.shape[0]
+        first = first_windows(worlds, self.task, config.history_steps, seed, draw)
+        return join([pick(first, torch.arange(n - taken)), *parts])
+
+    def _wide(self, n: int) -> History | None:
+        features = self.learner.policy.features
+        if n == 0 or not free(self.spec):
+            return None
         centre, scale = features.state_centre.cpu(), features.state_scale.cpu()
-        spread = wide_windows(self.spec, centre, scale, wide + CANDIDATES * good, config.history_steps, draw)
-        parts = [
-            task_windows(self.spec, self.task, n - wide - good - known, config.history_steps, draw),
-            pick(spread, torch.arange(wide)),
-            rewarding(self.spec, self.task, pick(spread, torch.arange(wide, spread.state.shape[0])), good),
-        ]
-        return join(parts if held is None else [*parts, History(held.state.cpu(), held.command.cpu())])
+        return wide_windows(self.spec, centre, scale, n, self.config.history_steps, self.generator)
+
+    def _good(self, n: int) -> History | None:
+        """The `n` most rewarding of many states: of states all over the place, else of logged ones."""
+        wide = self._wide(CANDIDATES * n) if self.task.reward is not None else None
+        if wide is not None:
+            reward = self.task.reward_of(self.spec, wide.state[:, -1], wide.command[:, -1], torch)
+            return rewarding(wide, reward, n)
+        if self.logged is None or not len(self.logged) or n == 0:
+            return None
+        index = torch.randint(len(self.logged), (CANDIDATES * n,), generator=self.generator)
+        reward = rewards_of(self.spec, self.task, self.logged)[index]
+        return rewarding(pick(self.logged.windows, index), reward, n)
 
     def _evaluate(self) -> Value:
         """Values the policy as it is, keeps it if it is the best so far, and returns the best value."""
         config, policy = self.config, self.learner.policy
         value = evaluate(
             policy,
-            self.scenes,
+            self.judges,
             self.task,
             worlds=config.evaluation_worlds,
             pessimism=config.pessimism,
+            steps=config.evaluation_steps,
             device=self.device,
         )
         self.curve.append(
@@ -190,7 +236,9 @@ class _Training:
         )
         self.stale += 1
         if self.best is None or value.pessimistic > self.best.pessimistic:
-            self.best, self.stale = value, 0
+            if self.best is None or value.pessimistic > self.best.pessimistic + NOTICEABLE * value.spread:
+                self.stale = 0
+            self.best = value
             self.best_weights = {name: tensor.detach().clone() for name, tensor in policy.state_dict().items()}
         return self.best
 
@@ -200,7 +248,7 @@ class _Training:
         policy.load_state_dict(self.best_weights)
         audit = evaluate(
             policy,
-            self.scenes,
+            self.judges,
             self.task,
             worlds=2 * config.evaluation_worlds,
             pessimism=config.pessimism,

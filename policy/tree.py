@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -25,6 +26,31 @@ def tree_map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: tree_map(function, item) for key, item in tree.items()}
     return tree
+
+
+def tree_zip(function: Callable[[Tensor, Tensor], Tensor], a: Any, b: Any) -> Any:
+    """A tree like `a` with `function` applied to the tensors in equal places of `a` and `b`, which are alike."""
+    if isinstance(a, Tensor):
+        return function(a, b)
+    if is_dataclass(a) and not isinstance(a, type):
+        names = [f.name for f in fields(a) if f.init]
+        return replace(a, **{name: tree_zip(function, getattr(a, name), getattr(b, name)) for name in names})
+    if isinstance(a, tuple) and hasattr(a, "_fields"):
+        return type(a)(*(tree_zip(function, one, other) for one, other in zip(a, b, strict=True)))
+    if isinstance(a, list | tuple):
+        return type(a)(tree_zip(function, one, other) for one, other in zip(a, b, strict=True))
+    if isinstance(a, dict):
+        return {key: tree_zip(function, item, b[key]) for key, item in a.items()}
+    return a
+
+
+def select(mask: Tensor, a: Any, b: Any) -> Any:
+    """Rows of `a` where `mask` [N] is true, of `b` elsewhere, in every tensor [N, ...] of the two trees."""
+
+    def pick(one: Tensor, other: Tensor) -> Tensor:
+        return torch.where(mask.view(-1, *(1,) * (one.dim() - 1)), one, other)
+
+    return tree_zip(pick, a, b)
 
 
 def detach(tree: Any) -> Any:

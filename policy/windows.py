@@ -6,12 +6,13 @@ stands in.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from policy.ports import History
+from policy.ports import History, WorldsPort
 from storage.contracts.channel import Kind
 from storage.contracts.episode import Episode
 from storage.contracts.robot import RobotSpec
@@ -31,6 +32,31 @@ def push(window: History, command: Tensor, state: Tensor) -> History:
         torch.cat([window.state[:, 1:], state[:, None]], dim=1),
         torch.cat([window.command[:, 1:], command[:, None]], dim=1),
     )
+
+
+class LoggedStarts(NamedTuple):
+    """Windows cut from logs, and `reward` [M] of the interval that each ended with (NaN: none was logged)."""
+
+    windows: History
+    reward: Tensor
+
+    def __len__(self) -> int:
+        return int(self.reward.shape[0])
+
+
+def first_windows(worlds: WorldsPort, task: Task, history_steps: int, seed: int, generator: torch.Generator) -> History:
+    """One window per world as the task begins: from its start ranges, or, for a task without any, from the starts that
+    the simulator learned."""
+    if task.start:
+        return task_windows(worlds.spec, task, worlds.n, history_steps, generator)
+    with torch.no_grad():
+        state = worlds.observe(worlds.reset(None, seed=seed))
+    return first_window(worlds.spec, state.cpu(), history_steps)
+
+
+def free(spec: RobotSpec) -> bool:
+    """Whether any combination of state values is a state: not so for unnamed scalars or parts of unit vectors."""
+    return all(channel.kind in (Kind.LINEAR, Kind.ANGLE) for channel in spec.state_layout.channels)
 
 
 def task_windows(spec: RobotSpec, task: Task, n: int, history_steps: int, generator: torch.Generator) -> History:
@@ -65,25 +91,28 @@ def wide_windows(
     return window
 
 
-def rewarding(spec: RobotSpec, task: Task, windows: History, n: int) -> History:
-    """The `n` windows whose last state the task rewards most; the first `n` where the reward is no expression.
+def rewards_of(spec: RobotSpec, task: Task, starts: LoggedStarts) -> Tensor:
+    """[M] reward of the last state of each window: the task's expression, else what was logged."""
+    if task.reward is None:
+        return starts.reward
+    return task.reward_of(spec, starts.windows.state[:, -1], starts.windows.command[:, -1], torch).float()  # type: ignore[no-any-return]
+
+
+def rewarding(windows: History, reward: Tensor, n: int) -> History:
+    """The `n` windows of highest `reward` [M].
 
     Beginning where the reward is teaches to stay there, from which the way there is learned backwards (reverse
-    curriculum,
-    Florensa et al. 2017, arXiv:1707.05300).
+    curriculum, Florensa et al. 2017, arXiv:1707.05300).
     """
-    if task.reward is None:
-        return pick(windows, torch.arange(n))
-    reward = task.reward_of(spec, windows.state[:, -1], windows.command[:, -1], torch)
-    return pick(windows, torch.sort(reward, descending=True, stable=True).indices[:n])
+    return pick(windows, torch.sort(reward.nan_to_num(nan=-torch.inf), descending=True, stable=True).indices[:n])
 
 
-def logged_windows(episodes: Sequence[Episode], history_steps: int, *, every: int = 3) -> History:
+def logged_windows(episodes: Sequence[Episode], history_steps: int, *, every: int = 3) -> LoggedStarts:
     """Windows cut from logs, one start in `every` samples: legitimate starts that lie where real robots have been.
 
     Windows with an invalid or non-finite value, or across an operator's reset, are left out; so may be all of them.
     """
-    states, commands = [], []
+    states, commands, rewards = [], [], []
     for episode in episodes:
         resets = np.zeros(episode.steps, dtype=bool)
         resets[list(episode.resets)] = True
@@ -93,11 +122,12 @@ def logged_windows(episodes: Sequence[Episode], history_steps: int, *, every: in
             if valid:
                 states.append(episode.state[rows])
                 commands.append(episode.command[acts])
+                rewards.append(episode.reward[end - 1])
     if not states:
-        return History(torch.zeros(0, history_steps, 0), torch.zeros(0, history_steps, 0))
-    return History(
-        torch.tensor(np.stack(states), dtype=torch.float32), torch.tensor(np.stack(commands), dtype=torch.float32)
-    )
+        return LoggedStarts(History(torch.zeros(0, history_steps, 0), torch.zeros(0, history_steps, 0)), torch.zeros(0))
+    arrays = (np.stack(states), np.stack(commands), np.stack(rewards))
+    state, command, reward = (torch.tensor(array, dtype=torch.float32) for array in arrays)
+    return LoggedStarts(History(state, command), reward)
 
 
 def pick(windows: History, index: Tensor) -> History:

@@ -5,7 +5,7 @@ apart. The context clip of a target never overlaps it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -60,7 +60,8 @@ class Group:
 
     def task_bins(self, robot: int) -> np.ndarray:
         """Bins of the rows that `starts(robot, 1)` gives; see `task_head.bins_of`."""
-        return self._task_bins[self.starts(robot, 1)]
+        bins: np.ndarray = self._task_bins[self.starts(robot, 1)]
+        return bins
 
     def starts(self, robot: int, steps: int) -> np.ndarray:
         """Rows of `robot` with `steps` rows after them."""
@@ -86,7 +87,7 @@ class Batch:
     slot_factor: Tensor
     rate_factor: Tensor
     input_factor: Tensor
-    task: TaskRows | None = None
+    task: TaskRows | None = field(default=None, kw_only=True)
     """Intervals for the task head, where rewards or ends were logged."""
 
 
@@ -136,8 +137,8 @@ def draw(group: Group, config: SimulatorConfig, update: int, members: range, ste
         _draw_one(group, config, np.random.default_rng([config.seed, update, m]), groups, size, steps, count)
         for m in members
     ]
-    batch = Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)))
-    return replace(batch, task=_draw_task(group, config, update, members, batch.robot.numpy()))
+    columns = [torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)]
+    return Batch(*columns, task=_draw_task(group, config, update, members, columns[1].numpy()))
 
 
 def _draw_task(

@@ -6,7 +6,7 @@ learned to predict.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -47,6 +47,12 @@ class Worlds:
         self._low, self._high = limits[:, 0], limits[:, 1]
         self._conditions: tuple[Tensor, Conditioning] | None = None
         self._task_biases: tuple[Tensor, Tensor] | None = None
+        self._clock = noise.Clock()
+        shape, entities = structure.shape, structure.entities
+        self._process = self._stream(noise.normal, _PROCESS, entities * shape.slots)
+        self._sensed = self._stream(noise.normal, _SENSOR, entities * shape.slots)
+        self._draws = self._stream(noise.uniform, _CHANCE, entities * (shape.categories + 1))
+        self._ends = self._stream(noise.uniform, _END, 1)
 
     def reset(
         self,
@@ -109,8 +115,7 @@ class Worlds:
             raise InputError(f"modality '{modality}' is reserved; this simulator observes 'channels' only")
         x = state.channels
         if noisy:
-            normal = noise.normal(self.seed, _SENSOR, state.world, state.counter, x.shape[1] * x.shape[2])
-            x = x + self._external(self._sensor()) * normal.view_as(x)
+            x = x + self._external(self._sensor()) * self._sensed.at(state.world, state.counter).view_as(x)
         flat = wrap_where(x, self.frame.wrapped).flatten(1)
         columns = flat.new_zeros(self.n, self.spec.state_layout.width)
         columns = columns.index_copy(1, self._columns, flat[:, self._slots])
@@ -140,18 +145,20 @@ class Worlds:
         core = self._core(state)
         core = core._replace(queue=dynamics.push(core.queue, self._internal(inputs)))
         entities = self.frame.structure.entities
-        normal = noise.normal(self.seed, _PROCESS, state.world, state.counter, entities * shape.slots)
+        normal = self._process.at(state.world, state.counter)
         normal = self._internal(normal.view(self.n, entities, shape.slots)) * self.model.temperature.process
         period = torch.full((1, 1, 1, 1), dt, device=self.device)
         parts = max(1, round(self.frame.substeps * dt / self.frame.dt))
         moved = dynamics.advance(self._weights, self.frame, core, self._conditioning(state.z), normal, period, parts)
         labels, alive, events = self._chance(state, moved)
+        outcome = self._outcome(state, core, moved)
+        counter = self._clock.next(state.counter)
         following = WorldState(
             self._external(moved.core.x), labels, alive, self._external(moved.core.memory),
             self._external_queue(moved.core.queue),
-            state.z, state.member, state.time_s + dt, state.world, state.counter + 1,
+            state.z, state.member, state.time_s + dt, state.world, counter,
         )  # fmt: skip
-        return following, self._outcome(state, core, moved), events
+        return following, outcome, events
 
     def _outcome(self, state: WorldState, core: Core, moved: dynamics.Advance) -> StepOutcome:
         """What the task head makes of the interval; the end is drawn."""
@@ -169,20 +176,19 @@ class Worlds:
         if not traits.terminates:
             return StepOutcome(reward, never)
         hazard = torch.sigmoid(logit)
-        uniform = noise.uniform(self.seed, _END, state.world, state.counter, 1)[:, 0]
+        uniform = self._ends.at(state.world, state.counter)[:, 0]
         return StepOutcome(reward, uniform < hazard.detach(), hazard)
 
     def _chance(self, state: WorldState, moved: dynamics.Advance) -> tuple[Tensor, Tensor, Events]:
         """Samples labels and lives from their logits."""
         traits, shape = self.model.traits, self.frame.structure.shape
         entities = self.frame.structure.entities
-        count = entities * (shape.categories + 1)
         same = torch.zeros_like(state.categories, dtype=torch.bool)
         still = torch.zeros_like(state.alive)
         labels, alive, events = state.categories, state.alive, Events(same, still, still)
         uniform = None
         if shape.categories or traits.mortal:
-            uniform = noise.uniform(self.seed, _CHANCE, state.world, state.counter, count)
+            uniform = self._draws.at(state.world, state.counter)
         if shape.categories and uniform is not None:
             logits = self._external(moved.labels.flatten(-2)).view(*state.categories.shape, shape.labels)
             cumulative = torch.softmax(logits.detach(), -1).cumsum(-1)
@@ -310,6 +316,9 @@ class Worlds:
             internal = self._internal(z.view(self.n, self.frame.structure.entities, -1))
             self._task_biases = (z, task_head.condition(self._weights, self.frame.static[None, :, None], internal))
         return self._task_biases[1]
+
+    def _stream(self, draw: Callable[[int, int, Tensor, Tensor, int], Tensor], stream: int, count: int) -> noise.Stream:
+        return noise.Stream(draw, self.seed, stream, count, self._clock)
 
     def _sensor(self) -> Tensor:
         conditioning = self._conditioning(self.z)

@@ -85,8 +85,8 @@ class EpisodeEncoder:
 
 
 def chunk_features(recording: Recording, frame: Frame, rows: Tensor) -> Tensor:
-    """[M, E, n, F] of the chunks that start at `rows` int64 [M, n]. What lies beyond the recording repeats its last row:
-    chunks of logs too short for one are computed, and not used."""
+    """[M, E, n, F] of the chunks that start at `rows` int64 [M, n]. What lies beyond the recording repeats its last
+    row: chunks of logs too short for one are computed, and not used."""
     shape, stride = frame.structure.shape, frame.chunk_stride
     knots = (rows[..., None] + torch.arange(CHUNK_KNOTS + 1) * stride).clamp_max(recording.rows - 1)
     x = recording.x[knots].permute(0, 3, 1, 2, 4)

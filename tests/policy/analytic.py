@@ -22,6 +22,7 @@ SUBSTEPS = 2
 class Outcome(NamedTuple):
     reward: Tensor | None = None
     terminated: Tensor | None = None
+    hazard: Tensor | None = None
 
 
 @dataclass

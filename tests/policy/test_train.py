@@ -9,9 +9,9 @@ import torch
 from policy.config import PolicyConfig
 from policy.learner import Learner, make_learner
 from policy.network import PolicyNetwork
-from policy.rollout import Transitions, begin, bound_outliers, collect, episode_returns
+from policy.rollout import Transitions, begin, bound_outliers, collect, episode_returns, survival_of
 from policy.shac import tail_weights, value_targets
-from policy.train import TrainedPolicy, train_policy
+from policy.train import TrainedPolicy, _Training, train_policy
 from policy.weights import pack_network
 from policy.windows import first_window
 from storage.contracts.channel import Channel, Kind, Role
@@ -112,7 +112,9 @@ def test_the_worse_tail_counts_more() -> None:
 
 
 def test_discount_follows_the_control_rate() -> None:
-    assert PolicyConfig(discount_time_s=2.0).discount(50.0) == pytest.approx(0.99)
+    assert PolicyConfig(discount_time_s=2.0).discount(50.0, 99.0) == pytest.approx(0.99)
+    assert PolicyConfig().discount(50.0, 5.0) == pytest.approx(0.98)  # a fifth of 5 s
+    assert PolicyConfig().discount(50.0, 1000.0) == pytest.approx(0.995)  # at most 200 periods
 
 
 def same(a: TrainedPolicy, b: TrainedPolicy) -> bool:
@@ -194,3 +196,26 @@ def test_swing_up_of_an_uncertain_cart_pole_is_learned() -> None:
     trained = train_policy([CartPoleScene()], SWINGUP, PolicyConfig(updates=400))
     assert trained.simulated.mean > 130
     assert math.isfinite(trained.value.spread)
+
+
+def test_what_is_earned_later_teaches_to_survive() -> None:
+    # The gradient of log(1 - h) at h = 0.2 is -1 / 0.8; the value itself stays what it was.
+    hazard = torch.tensor([0.2, 1.0], requires_grad=True)
+    survival = survival_of(hazard, torch.zeros(2))
+    assert survival.tolist() == [1.0, 1.0]
+    (gradient,) = torch.autograd.grad(survival[0], hazard)
+    torch.testing.assert_close(gradient, torch.tensor([-1.25, 0.0]))
+    assert survival_of(None, torch.zeros(3)).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_runs_that_have_ended_begin_anew_and_the_others_go_on() -> None:
+    training = _Training([PointScene(ends_at=1.5)], [PointScene()], REACH_ONE, SMALL, None, None, torch.device("cpu"))
+    run = training._begin(0)
+    before = run.window.state[:, -1, 0].clone()
+    run.alive = torch.arange(run.worlds.n) % 2 == 0
+    training._begin_again(0, run)
+    assert run.alive.all()
+    same = run.window.state[:, -1, 0] == before
+    assert same[::2].all()
+    assert not same[1::2].any()
+    assert torch.equal(run.state.x, run.window.state[:, -1, 0])

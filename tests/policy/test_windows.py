@@ -4,8 +4,19 @@ import numpy as np
 import torch
 
 from policy.ports import History
-from policy.windows import StartPool, first_window, logged_windows, push, rewarding, task_windows, wide_windows
+from policy.windows import (
+    LoggedStarts,
+    StartPool,
+    first_window,
+    logged_windows,
+    push,
+    rewarding,
+    rewards_of,
+    task_windows,
+    wide_windows,
+)
 from storage.contracts.episode import Episode, Provenance
+from storage.contracts.task import Task
 from tests.policy.analytic import POINT, REACH_ONE, SWINGUP, CartPoleWorlds
 
 CARTPOLE = CartPoleWorlds.spec
@@ -35,8 +46,8 @@ def test_push_keeps_command_k_just_before_state_k() -> None:
 def test_logged_windows_are_aligned_as_pushed_ones_are() -> None:
     # In a log command t acts from sample t to t + 1: before sample t + 1 stands command t.
     found = logged_windows([episode(7)], 3, every=2)
-    assert found.state[:, :, 0].tolist() == [[100, 200, 300], [300, 400, 500], [500, 600, 700]]
-    assert found.command[:, :, 0].tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
+    assert found.windows.state[:, :, 0].tolist() == [[100, 200, 300], [300, 400, 500], [500, 600, 700]]
+    assert found.windows.command[:, :, 0].tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
 
 
 def test_logged_windows_leave_out_what_is_invalid_or_touched_by_an_operator() -> None:
@@ -44,8 +55,8 @@ def test_logged_windows_leave_out_what_is_invalid_or_touched_by_an_operator() ->
     valid[1] = False  # touches the window of samples 1..3 only
     found = logged_windows([episode(7, state_valid=valid, resets=(3,))], 3, every=1)
     # Windows end at 3..7; sample 1 spoils the first, interval 3 is within the commands of those that end at 4, 5, 6.
-    assert found.state[:, -1, 0].tolist() == [700]
-    assert logged_windows([episode(2)], 3).state.shape[0] == 0
+    assert found.windows.state[:, -1, 0].tolist() == [700]
+    assert len(logged_windows([episode(2)], 3)) == 0
 
 
 def test_task_windows_lie_in_the_start_ranges() -> None:
@@ -70,8 +81,12 @@ def test_wide_windows_go_back_along_the_derivatives() -> None:
 
 def test_rewarding_takes_the_states_nearest_the_goal() -> None:
     state = torch.tensor([[-3.0], [0.9], [5.0], [1.2]])
-    found = rewarding(POINT, REACH_ONE, first_window(POINT, state, 2), 2)  # the reward is -(x - 1)^2
+    starts = LoggedStarts(first_window(POINT, state, 2), torch.tensor([4.0, 1.0, torch.nan, 3.0]))
+    found = rewarding(starts.windows, rewards_of(POINT, REACH_ONE, starts), 2)  # the reward is -(x - 1)^2
     torch.testing.assert_close(found.state[:, -1, 0], torch.tensor([0.9, 1.2]))
+    logged = Task(name="logged", reward_channel="reward", horizon_s=1.0)
+    found = rewarding(starts.windows, rewards_of(POINT, logged, starts), 2)
+    torch.testing.assert_close(found.state[:, -1, 0], torch.tensor([-3.0, 1.2]))
 
 
 def windows_of(values: range) -> History:

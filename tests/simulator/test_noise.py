@@ -39,3 +39,19 @@ def test_uniforms_fill_their_interval_evenly() -> None:
     assert draws.max() <= 1
     # chi-squared with 19 degrees of freedom exceeds 43.8 once in a thousand
     assert ((counts - 2000) ** 2 / 2000).sum() < 43.8
+
+
+def test_numbers_drawn_ahead_are_those_of_each_step() -> None:
+    clock, world = noise.Clock(), torch.arange(5)
+    streams = [noise.Stream(noise.normal, 3, 2, 4, clock), noise.Stream(noise.uniform, 3, 6, 1, clock)]
+    counter = torch.tensor([0, 7, 7, 100, 2])
+    kept = counter
+    for step in range(40):
+        torch.testing.assert_close(streams[0].at(world, counter), noise.normal(3, 2, world, counter, 4), rtol=0, atol=0)
+        if step % 3 == 0:
+            expected = noise.uniform(3, 6, world, counter, 1)
+            torch.testing.assert_close(streams[1].at(world, counter), expected, rtol=0, atol=0)
+        counter = clock.next(counter) if step != 20 else counter + 5  # nobody told the clock
+    torch.testing.assert_close(streams[0].at(world, kept), noise.normal(3, 2, world, kept, 4), rtol=0, atol=0)
+    other = world.flip(0).contiguous()
+    torch.testing.assert_close(streams[0].at(other, kept), noise.normal(3, 2, other, kept, 4), rtol=0, atol=0)

@@ -1,0 +1,172 @@
+"""The loop in one process, without servers: robots behind drivers, logs, simulator, policy, and robots again.
+
+What a robot runs, logs and is asked for is made by the same code as in a fleet (plans, ONNX policies, MCAP logs,
+conversion), so equal plans give equal logs. Nothing is stored: campaigns with a catalog are `flows.campaign`.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import Field
+
+from fleet_ingest.convert_robot_log import robot_log_to_episode
+from fleet_ingest.formats.read import read_log
+from fleet_ingest.robot.driver import RobotDriver
+from fleet_ingest.robot.episode import run_episode
+from fleet_ingest.robot.log import write_log
+from fleet_ingest.robot.plan import Assignment, Noise, Plan, PlannedEpisode, Purpose
+from policy.config import PolicyConfig
+from policy.export import export_onnx
+from policy.grounded import train_grounded
+from policy.network import PolicyNetwork
+from policy.runtime.runner import PolicyRunner
+from policy.train import TrainedPolicy
+from simulator.config import SimulatorConfig
+from simulator.simulator import Simulator
+from simulator.train import train_simulator
+from storage.contracts.base import Contract
+from storage.contracts.bundles import PolicyManifest
+from storage.contracts.canonical import sha256_hex
+from storage.contracts.episode import Episode
+from storage.contracts.errors import InputError
+from storage.contracts.robot import RobotSpec
+from storage.contracts.starts import return_of
+from storage.contracts.task import Task
+
+
+class LoopConfig(Contract):
+    """Settings of one loop. Noise on commands is a share of half their range."""
+
+    seed: int = 0
+    simulator: SimulatorConfig = SimulatorConfig()
+    policy: PolicyConfig = PolicyConfig()
+    exploration: Noise = Noise(std=0.3)
+    prompt_episodes: int = Field(default=2, ge=1)
+    """Latest episodes of each robot that ground the simulator in it."""
+    warm_policy: bool = True
+    """Whether a policy goes on from the one before it."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A policy as robots run it, with the network that it was exported from."""
+
+    manifest: PolicyManifest
+    onnx: bytes
+    network: PolicyNetwork
+
+    @classmethod
+    def of(cls, trained: TrainedPolicy, spec: RobotSpec, task: Task) -> "Deployed":
+        manifest, onnx = export_onnx(trained.network, spec, task, seed=trained.config.seed)
+        return cls(manifest, onnx, trained.network)
+
+
+@dataclass
+class LocalLoop:
+    """Robots by serial, all of one specification. `episodes` is what the simulator learns from, oldest first."""
+
+    robots: Mapping[str, RobotDriver]
+    task: Task
+    config: LoopConfig
+    episodes: list[Episode] = field(default_factory=list)
+    simulator: Simulator | None = None
+    policy: Deployed | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by what it was spent on."""
+
+    def __post_init__(self) -> None:
+        if not self.robots:
+            raise InputError("a loop needs at least one robot, given none")
+
+    @property
+    def spec(self) -> RobotSpec:
+        return next(iter(self.robots.values())).spec
+
+    @property
+    def control_periods(self) -> int:
+        """How many the robots have lived in `episodes`."""
+        return sum(episode.steps for episode in self.episodes)
+
+    def run(self, serial: str, planned: Sequence[PlannedEpisode], policy: Deployed | None = None) -> list[Episode]:
+        """The episodes of one robot, through its log; they are not kept for training."""
+        with self._timed("robots"):
+            driver = self.robots[serial]
+            runner = None if policy is None else PolicyRunner(policy.manifest, policy.onnx)
+            assignment = Assignment(
+                id=0, key=f"local/{serial}", robot=serial, plan=Plan(task=self.task, episodes=tuple(planned)),
+                policy=None if policy is None else policy.manifest.digest,
+                manifest=None if policy is None else policy.manifest,
+                onnx_url=None if policy is None else "local",
+            )  # fmt: skip
+            return [_logged(driver, assignment, one, runner) for one in assignment.plan.episodes]
+
+    def plan(
+        self, purpose: Purpose, seed: int, n: int = 1, starts: Sequence[dict[str, float]] = ()
+    ) -> list[PlannedEpisode]:
+        """`n` episodes of the task's length. Policies explore with `config.exploration`, excitation is twice that."""
+        std = {"exploration": 1.0, "excitation": 2.0}.get(purpose)
+        noise = (
+            None
+            if std is None
+            else self.config.exploration.model_copy(update={"std": std * self.config.exploration.std})
+        )
+        return [
+            PlannedEpisode(
+                index=i, seed=seed * 1000 + i, start=starts[i] if starts else {}, duration_s=self.task.horizon_s,
+                purpose=purpose, noise=noise,
+            )
+            for i in range(n)
+        ]  # fmt: skip
+
+    def retrain(self, iteration: int, *, checkpoint: Path | None = None) -> Simulator:
+        """The simulator trained on all `episodes`, from the one before it where there is one."""
+        config = self.config.simulator.model_copy(update={"seed": self.config.seed * 101 + iteration})
+        with self._timed("simulator"):
+            self.simulator = train_simulator(self.episodes, config, parent=self.simulator, checkpoint=checkpoint)
+        return self.simulator
+
+    def improve(self, iteration: int, *, checkpoint: Path | None = None) -> TrainedPolicy:
+        """A policy trained in the simulator as it is now, and deployed. Raises InputError before `retrain`."""
+        if self.simulator is None:
+            raise InputError("there is no simulator to train a policy in yet", remedy="Call retrain first.")
+        config = self.config.policy.model_copy(update={"seed": self.config.seed * 101 + iteration})
+        warm = self.policy.network if self.policy is not None and self.config.warm_policy else None
+        with self._timed("policy"):
+            trained = train_grounded(
+                self.simulator, self.spec, self.prompts(), self.task, config, logs=self.episodes,
+                checkpoint=checkpoint, warm_start=warm,
+            )  # fmt: skip
+        self.policy = Deployed.of(trained, self.spec, self.task)
+        return trained
+
+    def prompts(self) -> list[list[Episode]]:
+        """The latest episodes of each robot that has any."""
+        count = self.config.prompt_episodes
+        found = [[e for e in self.episodes if e.robot == serial][-count:] for serial in self.robots]
+        return [episodes for episodes in found if episodes]
+
+    def returns(self, episodes: Sequence[Episode]) -> list[float]:
+        return [return_of(e.spec, self.task, e.state, e.command, e.reward) for e in episodes]
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - begin
+
+
+def _logged(
+    driver: RobotDriver, assignment: Assignment, planned: PlannedEpisode, runner: PolicyRunner | None
+) -> Episode:
+    """The episode as the fleet would know it: through the bytes of its log."""
+    data = write_log(run_episode(driver, assignment, planned, runner))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.mcap"
+        path.write_bytes(data)
+        return robot_log_to_episode(read_log(path), sha256_hex(data))

@@ -1,0 +1,62 @@
+"""Training a policy in a simulator that is grounded in robots by their logs: what a worker does, and a laptop.
+
+The last member of an ensemble trains nothing: policies are chosen and reported by the whole ensemble on hypotheses of
+their own, so that what suits only the members it grew up in does not win. This module starts no processes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from policy.config import PolicyConfig
+from policy.network import PolicyNetwork
+from policy.simulated import ground_all
+from policy.train import Progress, TrainedPolicy, train_policy
+from policy.windows import logged_windows
+from simulator.simulator import Simulator
+from storage.contracts.episode import Episode
+from storage.contracts.robot import RobotSpec
+from storage.contracts.task import Task
+
+FEWEST = 3
+"""Members that training keeps at least; smaller ensembles train and judge with all."""
+
+
+def train_grounded(
+    simulator: Simulator,
+    spec: RobotSpec,
+    prompts: Sequence[Sequence[Episode]],
+    task: Task,
+    config: PolicyConfig,
+    *,
+    logs: Sequence[Episode] | None = None,
+    checkpoint: Path | None = None,
+    warm_start: PolicyNetwork | None = None,
+    progress: Progress | None = None,
+    device: str | torch.device = "cpu",
+) -> TrainedPolicy:
+    """A policy for the robots that `prompts` describe, one list of episodes each.
+
+    The states of `logs` (default: the prompts) are starts of training, too. Raises what `train_policy` raises.
+    """
+    starts = logged_windows([e for clips in prompts for e in clips] if logs is None else logs, config.history_steps)
+    return train_policy(
+        ground_all(without_last(simulator), spec, prompts),
+        task,
+        config,
+        judges=ground_all(simulator, spec, prompts),
+        starts=starts if len(starts) else None,
+        checkpoint=checkpoint,
+        warm_start=warm_start,
+        progress=progress,
+        device=device,
+    )
+
+
+def without_last(simulator: Simulator) -> Simulator:
+    """The simulator less its last member, where at least `FEWEST` remain."""
+    members = simulator.model.members
+    if members <= FEWEST:
+        return simulator
+    return Simulator(simulator.model.with_theta(simulator.model.theta[:-1]), simulator.specs)
