@@ -3,7 +3,8 @@
 The framing is read here and each record's body is parsed from its own bytes, so that no length inside a record can ask
 for more than the record holds; chunks are decompressed under our own cap, because a 33 kB chunk that declares 100 bytes
 can expand to 1 GiB. See the MCAP specification, https://mcap.dev/spec. Message indexes are skipped, unknown records
-too. Errors carry the byte at which the first broken record begins. This module does not decode messages.
+too. Errors carry the byte at which the first broken record begins; of a chunk that is cut off the messages before the
+cut are given, unchecked. This module does not decode messages.
 """
 
 import struct
@@ -28,6 +29,8 @@ _BOMB = 64 << 20
 _BREAKS = frozenset({"truncated", "corrupt", "too_large", "unknown_compression"})
 _FRAME = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
+_CHUNK = struct.Struct("<QQQII")
+"""Start, end, unpacked size, checksum, and length of the compression's name; then the name, a u64, the records."""
 
 _PARSERS: dict[int, Callable[[ReadDataStream], Any]] = {
     Opcode.ATTACHMENT: rec.Attachment.read, Opcode.ATTACHMENT_INDEX: rec.AttachmentIndex.read,
@@ -80,7 +83,13 @@ def read_records(
             opcode, length = _FRAME.unpack(frame)
             if length > limits.record_bytes:
                 raise too_large(f"record in '{name}', bytes", length, limits.record_bytes)
-            body = _exactly(stream, length, name)
+            body = stream.read(length)
+            if len(body) != length:
+                if opcode == Opcode.CHUNK:
+                    records, kept = _begun_chunk(body, limits, cover)
+                    yield from _chunk_records(records, name, plain)
+                    position += kept
+                raise _truncated(name)
             if opcode == Opcode.FOOTER:
                 footer = _parse(opcode, body, name)
                 _check_crc("summary", footer.summary_crc, zlib.crc32(frame + body[:16], summary_crc), name)
@@ -133,6 +142,37 @@ def _unpacked(body: bytes, name: str, limits: Limits, cover: Cover, position: in
         (position, _FRAME.size + len(body), chunk.message_start_time, chunk.message_end_time, chunk.uncompressed_size)
     )
     return data
+
+
+def _begun_chunk(body: bytes, limits: Limits, cover: Cover) -> tuple[bytes, int]:
+    """(complete records, bytes of the chunk's record up to their end) of a chunk whose end is missing.
+
+    No checksum covers them, but what is cut off was at the end. Of a compressed chunk the bytes count as 0.
+    """
+    head = _CHUNK.size
+    if len(body) < head:
+        return b"", 0
+    size, named = _CHUNK.unpack_from(body)[2::2]
+    data = body[head + named + 8 :]
+    compression = body[head : head + named]
+    if size > limits.chunk_bytes or compression not in (b"", b"zstd", b"lz4"):
+        return b"", 0
+    try:
+        if compression == b"zstd":
+            data = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read(size)
+        elif compression == b"lz4":
+            data = lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size)
+    except (zstandard.ZstdError, RuntimeError, MemoryError, EOFError):
+        return b"", 0
+    end = 0
+    while end + _FRAME.size <= len(data):
+        opcode, length = _FRAME.unpack_from(data, end)
+        if opcode not in (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE) or end + _FRAME.size + length > len(data):
+            break
+        end += _FRAME.size + length
+    cover.chunks += 1
+    cover.unchecked_chunks += 1
+    return data[:end], 0 if compression else _FRAME.size + head + named + 8 + end
 
 
 def _exactly(stream: BinaryIO, length: int, name: str) -> bytes:

@@ -153,3 +153,16 @@ def test_episodes_are_asked_for_by_their_facts(service: Service) -> None:
     assert (totals["episodes"], round(totals["duration_s"], 6)) == (4, 0.8)
     assert {(t["robot"], t["episodes"]) for t in totals["rows"]} == {(A, 3), (B, 1)}
     assert json.dumps(get(robot=B)["rows"][0]["tags"]).count("purpose") == 1
+
+
+def test_a_cut_robot_log_is_released_into_what_was_recorded(service: Service) -> None:
+    whole = log_of(A)
+    receipt = service.upload(whole[: int(len(whole) * 0.8)])
+    assert (receipt["state"], receipt["reason_code"]) == ("quarantined", "truncated")
+    path = f"/uploads/{receipt['upload']}"
+    released = service.post(f"{path}/release", {"note": "the battery fell out"}, None).json()["receipt"]
+    assert (released["state"], released["reason_code"], len(released["episodes"])) == ("salvaged", "truncated", 1)
+    (row,) = service.catalog.episodes.find(robots=[A])
+    assert 5 <= row.steps < 10
+    card = service.http.get(f"{path}/fate", headers=service.headers(None)).json()["card"]
+    assert card["salvage"]["lost_from_byte"] <= int(len(whole) * 0.8)

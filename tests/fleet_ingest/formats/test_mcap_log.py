@@ -173,3 +173,30 @@ def test_hostile_json_is_left_out_and_counted(tmp_path: Path) -> None:
     raw = read_log(tmp_path / "x.mcap")
     assert [(flag.code, flag.count) for flag in raw.salvage] == [("bad_messages", 2)]
     assert raw.series["/x.a"].values[[0, 3]].tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("compression", list(CompressionType))
+def test_messages_of_a_chunk_that_is_cut_off_are_kept(tmp_path: Path, compression: CompressionType) -> None:
+    """A short log is one chunk: without this a logger that was killed would leave nothing."""
+    target = BytesIO()
+    writer = Writer(target, chunk_size=8 << 20, compression=compression)
+    writer.start()
+    channel = writer.register_channel(topic="/x", message_encoding="json", schema_id=0)
+    noise = np.random.default_rng(0).random(20_000)
+    for i, value in enumerate(noise):
+        writer.add_message(channel, log_time=i, publish_time=i, data=json.dumps({"v": value}).encode())
+    writer.finish()
+    whole = target.getvalue()
+    path = tmp_path / "x.mcap"
+    path.write_bytes(whole[: len(whole) // 4])
+    raw = read_log(path)
+    kept = len(raw.series["/x.v"].values)
+    assert 2000 < kept < len(noise)
+    np.testing.assert_array_equal(raw.series["/x.v"].values, noise[:kept])
+    assert [flag.code for flag in raw.salvage] == ["truncated"]
+    assert raw.salvaged is not None
+    assert raw.salvaged.lost_from_byte is not None
+    assert raw.salvaged.lost_from_byte < len(whole) // 4
+    if compression == CompressionType.NONE:
+        assert len(whole) // 4 - raw.salvaged.lost_from_byte < 100
+    assert raw.integrity == "none"
