@@ -5,20 +5,16 @@ Reads the first page header of each column chunk (Thrift compact protocol, parqu
 """
 
 from pathlib import Path
-from typing import Any
+
+from fleet_ingest.formats.parquet_footer import Group
 
 _I32 = 0x15  # field number one above the last, type i32
 _MAX_CHUNKS = 2000
 
 
-def pages_are_checked(path: Path, metadata: Any) -> bool:
-    """True when the first page of every column chunk of `metadata` (pyarrow FileMetaData) has a checksum."""
-    places = []
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(index)
-            first = chunk.dictionary_page_offset if chunk.has_dictionary_page else None
-            places.append(chunk.data_page_offset if first is None else first)
+def pages_are_checked(path: Path, groups: tuple[Group, ...]) -> bool:
+    """True when the first page of every column chunk has a checksum."""
+    places = [chunk.page for group in groups for chunk in group.chunks]
     if not places:
         return False
     with path.open("rb") as file:

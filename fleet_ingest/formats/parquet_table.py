@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fleet_ingest.formats.arrow import flatten, to_series
+from fleet_ingest.formats.parquet_footer import Group, read_footer
 from fleet_ingest.formats.parquet_pages import pages_are_checked
 from fleet_ingest.formats.rawlog import Limits, RawLog, Salvage, Series, Topic, count_flags, too_large
 from storage.contracts.episode import QualityFlag
@@ -31,15 +32,16 @@ def read_parquet(path: Path, *, columns: Collection[str] | None, limits: Limits)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = _leaf_names(file)
             wanted = names if columns is None else tuple(name for name in names if name in set(columns))
-            _check_counts(path, file, wanted, limits)
-            _check_footer(file)
+            groups = read_footer(path)
+            _check_counts(path, file, groups, wanted, limits)
+            _check_footer(file, groups)
             top = list(dict.fromkeys(_top(name, file) for name in wanted))
             arrays, broken = _read(file, top)
             facts = {
                 str(k, "utf-8", "replace"): str(v, "utf-8", "replace")
                 for k, v in (file.metadata.metadata or {}).items()
             }
-            rows, checked = file.metadata.num_rows, pages_are_checked(path, file.metadata)
+            rows, checked = file.metadata.num_rows, pages_are_checked(path, groups)
     except _ERRORS as error:
         raise _damaged(path, error) from error
     series: dict[str, Series] = {}
@@ -137,28 +139,25 @@ def _top(leaf: str, file: Any) -> str:
     return str(max(matches, key=len))
 
 
-def _check_footer(file: Any) -> None:
+def _check_footer(file: Any, groups: tuple[Group, ...]) -> None:
     """The footer has no checksum, but says some things twice. Raises ValueError where it contradicts itself."""
     meta = file.metadata
     paths = [meta.schema.column(i).path for i in range(meta.num_columns)]
     flat = [meta.schema.column(i).max_repetition_level == 0 for i in range(meta.num_columns)]
-    rows = 0
-    for index in range(meta.num_row_groups):
-        group = meta.row_group(index)
-        rows += group.num_rows
-        for i, path in enumerate(paths):
-            column = group.column(i)
-            if column.path_in_schema != path:
-                raise ValueError(f"column '{path[:60]}' is called '{column.path_in_schema[:60]}' in row group {index}")
-            if flat[i] and column.num_values != group.num_rows:
-                raise ValueError(
-                    f"'{path[:60]}' has {column.num_values:,} values, row group {index} {group.num_rows:,} rows"
-                )
+    for index, group in enumerate(groups):
+        if len(group.chunks) != len(paths):
+            raise ValueError(f"row group {index} has {len(group.chunks)} columns, the schema {len(paths)}")
+        for path, once, chunk in zip(paths, flat, group.chunks, strict=True):
+            if chunk.path != path:
+                raise ValueError(f"column '{path[:60]}' is called '{chunk.path[:60]}' in row group {index}")
+            if once and chunk.values != group.rows:
+                raise ValueError(f"'{path[:60]}' has {chunk.values:,} values, row group {index} {group.rows:,} rows")
+    rows = sum(group.rows for group in groups)
     if rows != meta.num_rows:
         raise ValueError(f"its row groups have {rows:,} rows, the footer says {meta.num_rows:,}")
 
 
-def _check_counts(path: Path, file: Any, wanted: tuple[str, ...], limits: Limits) -> None:
+def _check_counts(path: Path, file: Any, groups: tuple[Group, ...], wanted: tuple[str, ...], limits: Limits) -> None:
     meta = file.metadata
     if meta.num_columns > limits.columns:
         raise too_large(f"columns of '{path.name}'", meta.num_columns, limits.columns)
@@ -166,14 +165,9 @@ def _check_counts(path: Path, file: Any, wanted: tuple[str, ...], limits: Limits
         raise too_large(f"rows of '{path.name}'", meta.num_rows, limits.rows)
     if meta.num_rows == 0:
         raise DataError(f"'{path.name}' has columns but no rows", code="empty")
-    values = size = 0
     roots = {_top(name, file).split(".")[0] for name in wanted}
-    for group in range(meta.num_row_groups):
-        for index in range(meta.num_columns):
-            column = meta.row_group(group).column(index)
-            if column.path_in_schema.split(".")[0] in roots:
-                values += column.num_values
-                size += column.total_uncompressed_size
+    chunks = [chunk for group in groups for chunk in group.chunks if chunk.path.split(".")[0] in roots]
+    values, size = sum(chunk.values for chunk in chunks), sum(chunk.unpacked_bytes for chunk in chunks)
     if values > limits.values:
         raise too_large(f"values in '{path.name}'", values, limits.values)
     if size > limits.expanded_bytes:

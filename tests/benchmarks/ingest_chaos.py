@@ -1,7 +1,7 @@
 """Nothing lost and nothing twice: senders, API and object store killed again and again while 200 files are uploaded.
 
 Four robots send files of all formats, from 3 KB to 40 MB, at 3 MB/s each. Victims and moments are drawn from a
-seed; between kills the API or the store is cut off for seconds (killed and left down, or stopped so that it hangs). At
+seed, where possible while parts are under way; between kills the API or the store is cut off for seconds (killed and left down, or stopped so that it hangs). At
 the end every file is looked for in the catalog and its bytes are hashed in the store.
 
     python -m tests.benchmarks.ingest_chaos --json
@@ -37,6 +37,7 @@ from tests.fleet_ingest.harness import FLEET, ApiServer, Process, S3Server, wait
 SEED = 5
 ROBOTS = 4
 DISTURB_S, DRAIN_S = 330.0, 200.0
+SENDING_S = 2.0
 FORMATS = tuple(log_files.SINGLE.values())
 
 
@@ -48,7 +49,7 @@ class Size:
     cuts: int
 
 
-FULL, QUICK = Size(200, 12, 110, 8), Size(16, 1, 6, 1)
+FULL, QUICK = Size(200, 24, 110, 8), Size(16, 1, 6, 1)
 
 
 @dataclass
@@ -57,6 +58,8 @@ class Done:
 
     kills: Counter[str] = field(default_factory=Counter)
     cuts: int = 0
+    inside: int = 0
+    """Kills while bytes flowed."""
 
 
 class Sender(Process):
@@ -71,6 +74,9 @@ class Sender(Process):
         argv += ["--api", api, "--source", str(self.source), "--bytes-per-s", "3e6"]
         argv += [word for suffix, sha256 in mappings.items() for word in ("--mapping", f"{suffix}={sha256}")]
         super().__init__(argv, folder / "sender.log")
+
+    def sent(self) -> int:
+        return read_counts(self.state / "sent")[0]
 
     def empty(self) -> bool:
         logs = self.state / "logs"
@@ -93,11 +99,25 @@ class Works:
     def kill(self) -> None:
         """SIGKILL of one process, and its next start."""
         draw = self.random.random()
-        victim: Process = self.api if draw < 0.2 else self.s3 if draw < 0.32 else self.random.choice(self.senders)
+        sending = self._sending()
+        victim: Process = self.api if draw < 0.2 else self.s3 if draw < 0.32 else self.random.choice(sending)
         name = "api" if victim is self.api else "s3" if victim is self.s3 else "sender"
+        self.done.inside += len(sending) < len(self.senders)
         victim.kill()
         Process.start(victim)  # without waiting for it: it may be killed again while it starts
         self.done.kills[name] += 1
+
+    def _sending(self) -> list[Sender]:
+        """The senders from which bytes flow right now, all of them when that does not happen within 2 s."""
+        end = time.monotonic() + SENDING_S
+        while time.monotonic() < end:
+            before = [sender.sent() for sender in self.senders]
+            time.sleep(0.05)
+            found = [s for s, sent in zip(self.senders, before, strict=True) if s.alive and s.sent() > sent]
+            if found:
+                time.sleep(self.random.uniform(0.0, 0.5))
+                return found
+        return self.senders
 
     def cut(self, seconds: float) -> None:
         """The API or the store is gone, or hangs, for a while."""
@@ -188,7 +208,7 @@ def disturb(w: Works, files: list[Path], size: Size) -> dict[str, set[str]]:
             hidden.rename(sender.source / path.name)
         if time.monotonic() > end:
             continue
-        time.sleep(w.random.uniform(0.1, 2.6))
+        time.sleep(w.random.uniform(0.1, 1.6))
         w.kill()
         if step % max(1, size.kills // size.cuts) == size.kills // size.cuts - 1:
             w.cut(w.random.uniform(2.0, 5.0))
@@ -225,6 +245,7 @@ def judged(w: Works, expected: dict[str, set[str]], sizes: dict[str, int], done:
         "kills of senders": Figure(done.kills["sender"], "kills", 1),
         "kills of the API": Figure(done.kills["api"], "kills", 1),
         "kills of the store": Figure(done.kills["s3"], "kills", 1),
+        "kills while bytes flowed": Figure(done.inside, "kills", done.kills.total()),
         "cuts": Figure(done.cuts, "cuts", 1),
         "parts sent again per interruption": Figure(again_parts / interruptions, "parts", interruptions),
         "bytes sent again per interruption": Figure(again_bytes / interruptions / 1e6, "MB", interruptions),
