@@ -5,6 +5,7 @@ so the checkpoint folder must be on a file system that driver and workers share.
 plain values.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from storage.contracts.task import Task
 
 _POLL_S = 0.5
 _RETRIES = 3
+_GPU_UNITS = 10_000
 
 Progress = Callable[[float, str], None]
 SimulatorParts = tuple[SimulatorManifest, Mapping[str, bytes]]
@@ -75,13 +77,23 @@ def train_population(
     shared = ray.put(
         (packed, [list(episodes[robot]) for robot in sorted(episodes)], spec.to_json(), task.to_json(), warm_start)
     )
-    remote = _train_one.options(num_gpus=min(1.0, gpus / len(seeds)))
+    remote = _train_one.options(num_gpus=gpu_share(gpus, len(seeds)))
     tasks = [
         remote.remote(shared, config.model_copy(update={"seed": seed}).to_json(), str(path))
         for seed, path in zip(seeds, paths, strict=True)
     ]
     _wait(tasks, paths, config.updates, progress)
     return _best(ray.get(tasks), seeds, spec, task, simulator_digest)
+
+
+def gpu_share(gpus: float, tasks: int) -> float:
+    """What each of `tasks` equal tasks asks of a GPU so that all of them run at once on the `gpus` of the cluster.
+
+    A task lies on one GPU: three tasks on two GPUs take a half each, as two thirds would leave one of them waiting.
+    Ray counts in ten-thousandths; a third is rounded down, so that three of them fit. 0 on a cluster without GPUs.
+    """
+    whole = math.floor(gpus)
+    return math.floor(_GPU_UNITS / math.ceil(tasks / whole)) / _GPU_UNITS if whole else 0.0
 
 
 @ray.remote(num_cpus=1, max_retries=_RETRIES)
@@ -97,7 +109,7 @@ def _train_one(shared: Any, config_json: bytes, checkpoint: str) -> dict[str, An
         ground_all(simulator, spec, episodes),
         task,
         config,
-        starts=starts if starts.state.shape[0] else None,
+        starts=starts if len(starts) else None,
         checkpoint=Path(checkpoint),
         warm_start=unpack_network(warm_start) if warm_start is not None else None,
         device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
