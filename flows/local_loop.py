@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -34,7 +35,7 @@ from storage.contracts.canonical import sha256_hex
 from storage.contracts.episode import Episode
 from storage.contracts.errors import InputError
 from storage.contracts.robot import RobotSpec
-from storage.contracts.starts import return_of
+from storage.contracts.starts import evaluation_starts, return_of
 from storage.contracts.task import Task
 
 
@@ -47,8 +48,11 @@ class LoopConfig(Contract):
     exploration: Noise = Noise(std=0.3)
     prompt_episodes: int = Field(default=2, ge=1)
     """Latest episodes of each robot that ground the simulator in it."""
-    warm_policy: bool = True
-    """Whether a policy goes on from the one before it."""
+    sampled: bool = True
+    """Whether policies train over sampled hypotheses; without, in the mean of each member's posterior."""
+    beginnings: Literal["fresh", "warm", "alternating"] = "alternating"
+    """Where policies begin: from chance, from the one before, or one after the other. The policy before is a candidate
+    in either case."""
 
 
 @dataclass(frozen=True)
@@ -104,23 +108,19 @@ class LocalLoop:
             )  # fmt: skip
             return [_logged(driver, assignment, one, runner) for one in assignment.plan.episodes]
 
-    def plan(
-        self, purpose: Purpose, seed: int, n: int = 1, starts: Sequence[dict[str, float]] = ()
-    ) -> list[PlannedEpisode]:
-        """`n` episodes of the task's length. Policies explore with `config.exploration`, excitation is twice that."""
-        std = {"exploration": 1.0, "excitation": 2.0}.get(purpose)
-        noise = (
-            None
-            if std is None
-            else self.config.exploration.model_copy(update={"std": std * self.config.exploration.std})
-        )
+    def plan(self, purpose: Purpose, seed: int, n: int = 1) -> list[PlannedEpisode]:
+        """`n` episodes of the task's length, from starts that `seed` draws where the task has start ranges. Policies
+        explore with `config.exploration`; excitation is twice that."""
+        share = {"exploration": 1.0, "excitation": 2.0}.get(purpose)
+        noise = None
+        if share is not None:
+            noise = self.config.exploration.model_copy(update={"std": share * self.config.exploration.std})
         return [
             PlannedEpisode(
-                index=i, seed=seed * 1000 + i, start=starts[i] if starts else {}, duration_s=self.task.horizon_s,
-                purpose=purpose, noise=noise,
+                index=i, seed=seed * 1000 + i, start=start, duration_s=self.task.horizon_s, purpose=purpose, noise=noise
             )
-            for i in range(n)
-        ]  # fmt: skip
+            for i, start in enumerate(evaluation_starts(self.task, n, seed))
+        ]
 
     def retrain(self, iteration: int, *, checkpoint: Path | None = None) -> Simulator:
         """The simulator trained on all `episodes`, from the one before it where there is one."""
@@ -134,11 +134,13 @@ class LocalLoop:
         if self.simulator is None:
             raise InputError("there is no simulator to train a policy in yet", remedy="Call retrain first.")
         config = self.config.policy.model_copy(update={"seed": self.config.seed * 101 + iteration})
-        warm = self.policy.network if self.policy is not None and self.config.warm_policy else None
+        earlier = None if self.policy is None else self.policy.network
+        how = self.config.beginnings
+        warm = earlier if how == "warm" or (how == "alternating" and iteration % 2 == 0) else None
         with self._timed("policy"):
             trained = train_grounded(
                 self.simulator, self.spec, self.prompts(), self.task, config, logs=self.episodes,
-                checkpoint=checkpoint, warm_start=warm,
+                sampled=self.config.sampled, checkpoint=checkpoint, warm_start=warm, incumbent=earlier,
             )  # fmt: skip
         self.policy = Deployed.of(trained, self.spec, self.task)
         return trained

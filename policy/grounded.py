@@ -31,24 +31,29 @@ def train_grounded(
     config: PolicyConfig,
     *,
     logs: Sequence[Episode] | None = None,
+    sampled: bool = True,
     checkpoint: Path | None = None,
     warm_start: PolicyNetwork | None = None,
+    incumbent: PolicyNetwork | None = None,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
 ) -> TrainedPolicy:
     """A policy for the robots that `prompts` describe, one list of episodes each.
 
-    The states of `logs` (default: the prompts) are starts of training, too. Raises what `train_policy` raises.
+    The states of `logs` (default: the prompts) are starts of training, too. Unless `sampled`, training knows one
+    hypothesis per robot and member only, the posterior's mean: an ablation. Raises what `train_policy` raises.
     """
     starts = logged_windows([e for clips in prompts for e in clips] if logs is None else logs, config.history_steps)
+    scenes = ground_all(without_last(simulator), spec, prompts)
     return train_policy(
-        ground_all(without_last(simulator), spec, prompts),
+        scenes if sampled else [fleet.certain() for fleet in scenes],
         task,
         config,
         judges=ground_all(simulator, spec, prompts),
         starts=starts if len(starts) else None,
         checkpoint=checkpoint,
         warm_start=warm_start,
+        incumbent=incumbent,
         progress=progress,
         device=device,
     )

@@ -1,6 +1,6 @@
 """Networks and optimisers of one training run, made for a robot and a task.
 
-Steps worlds only for a short survey under random commands, which gives scales where the specification has none.
+Steps no worlds; `policy.survey` does, for scales where the specification has none.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,11 @@ from policy.adam import Adam
 from policy.config import PolicyConfig
 from policy.features import Scales, scales_of
 from policy.network import PolicyNetwork, ValueNetwork
-from policy.ports import History, ScenePort
-from policy.rollout import advance, begin
-from policy.windows import LoggedStarts, first_windows
+from policy.ports import ScenePort
+from policy.survey import Survey, survey
+from policy.windows import LoggedStarts
 from storage.contracts.errors import InputError
-from storage.contracts.robot import RobotSpec
 from storage.contracts.task import Task
-
-SURVEY = (1 << 30) - 1024
-"""Seed of the hypotheses of the survey."""
-HOLD_STEPS = 5
-"""A random command of the survey is held this long."""
-
 
 TARGET_SPREAD = (0.25, 1.0)
 """The standard deviation of scaled returns is kept between these."""
@@ -88,10 +81,11 @@ def make_learner(
     starts: LoggedStarts | None,
     warm_start: PolicyNetwork | None,
     device: torch.device,
-) -> tuple[RobotSpec, Learner]:
-    """The scenes' robot and fresh networks for it, or the policy of `warm_start`. Raises InputError if shapes
-    differ."""
-    spec, states, reach = survey(scenes, task, config, device)
+) -> tuple[Survey, Learner]:
+    """What was seen of the scenes' robot, and fresh networks for it, or the policy of `warm_start`. Raises InputError
+    if shapes differ."""
+    surveyed = survey(scenes, task, config, device, starts)
+    spec, states = surveyed.spec, surveyed.reached.windows.state[:, -1]
     commands = torch.zeros(0, len(spec.safe))
     if starts is not None and len(starts):
         states = torch.cat([states, starts.windows.state.flatten(0, 1)])
@@ -108,8 +102,8 @@ def make_learner(
     policy, value = policy.to(device), value.to(device)
     discount = config.discount(spec.control_rate_hz, task.horizon_s)
     betas = (0.7, 0.95)  # SHAC's own
-    scale = (1.0 - discount) / max(1.0, reach)
-    return spec, Learner(
+    scale = (1.0 - discount) / max(1.0, surveyed.reach)
+    return surveyed, Learner(
         policy,
         value,
         deepcopy(value).requires_grad_(False),
@@ -119,42 +113,6 @@ def make_learner(
         scale,
         MOST_RESCALING * scale,
     )
-
-
-@torch.no_grad()
-def survey(
-    scenes: Sequence[ScenePort], task: Task, config: PolicyConfig, device: torch.device
-) -> tuple[RobotSpec, Tensor, float]:
-    """Random commands from the task's start for one horizon, at most 128 steps.
-
-    Returns the specification, states [n, S] seen, and the 95 % quantile of the rewards' magnitude.
-    Raises InputError if the scenes are of different robots.
-    """
-    generator = torch.Generator().manual_seed(config.seed)
-    sampled = [scene.sample(8, seed=SURVEY - index, device=device) for index, scene in enumerate(scenes)]
-    spec = sampled[0].spec
-    others = sorted({worlds.spec.name for worlds in sampled if worlds.spec.digest != spec.digest})
-    if others:
-        raise InputError(f"one policy is for one kind of robot; scenes are of '{spec.name}' and of {', '.join(others)}")
-    task.check(spec)
-    command = scales_of(spec, states=_none(spec.state_layout.width), commands=_none(len(spec.safe)))
-    states, rewards = [], []
-    for index, worlds in enumerate(sampled):
-        window = first_windows(worlds, task, config.history_steps, SURVEY - index, generator)
-        run = begin(worlds, History(window.state.to(device), window.command.to(device)), SURVEY - index)
-        acting = torch.zeros(worlds.n, len(spec.safe))
-        for step in range(min(128, task.horizon_steps(spec))):
-            if step % HOLD_STEPS == 0:
-                share = 2.0 * torch.rand(acting.shape, generator=generator) - 1.0
-                acting = torch.tensor(command.command_centre) + torch.tensor(command.command_scale) * share
-            reward = advance(run, task, acting.float().to(device)).reward
-            states.append(run.window.state[run.alive, -1].cpu())
-            rewards.append(reward.abs().cpu())
-    return spec, torch.cat(states), float(torch.quantile(torch.cat(rewards), 0.95))
-
-
-def _none(width: int) -> np.ndarray:
-    return np.zeros((0, width))
 
 
 def _scales_in(policy: PolicyNetwork) -> Scales:

@@ -5,7 +5,7 @@ else differs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -61,6 +61,11 @@ class SimulatedFleet:
     def sample(self, n: int, seed: int, device: str | torch.device = "cpu") -> SimulatedWorlds:
         worlds = self.scene.sample(n, seed, str(device))
         return SimulatedWorlds(worlds, self.scene.robots(n).to(worlds.device))
+
+    def certain(self) -> "SimulatedFleet":
+        """The fleet with one hypothesis per robot and member: the mean of the posterior."""
+        known = (replace(scene, deviation=torch.zeros_like(scene.deviation)) for scene in self.scene.scenes)
+        return SimulatedFleet(MixedScene(tuple(known)))
 
 
 def ground_all(simulator: Simulator, spec: RobotSpec, prompts: Sequence[Sequence[Episode]]) -> list[SimulatedFleet]:

@@ -70,6 +70,7 @@ def train_policy(
     starts: LoggedStarts | None = None,
     checkpoint: Path | None = None,
     warm_start: PolicyNetwork | None = None,
+    incumbent: PolicyNetwork | None = None,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
 ) -> TrainedPolicy:
@@ -81,13 +82,15 @@ def train_policy(
         starts: logged windows to begin some runs in (see `policy.windows.logged_windows`).
         checkpoint: file that is replaced after every draw; when it exists, training goes on from it, exactly.
         warm_start: an earlier policy of the same shape to begin from.
+        incumbent: an earlier policy of the same shape that is the first candidate; `warm_start` is one, too. What comes
+            out is not worse than it in this simulator, and is it when nothing was found to be better.
 
     Raises InputError if there is no scene, scenes are of different robots, or the checkpoint is of other settings.
     """
     training = _Training(scenes, judges or scenes, task, config, starts, warm_start, torch.device(device))
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint)
-    training.judge_warm_start()
+    training.judge_incumbent(incumbent or warm_start)
     while not training.finished:
         training.draw()
         if checkpoint is not None:
@@ -113,9 +116,10 @@ class _Training:
         if not scenes:
             raise InputError("a policy needs at least one scene to train in, given none")
         self.scenes, self.task, self.config, self.device = list(scenes), task, config, device
-        self.judges, self.logged = list(judges), starts
+        self.judges = list(judges)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.spec, self.learner = make_learner(self.scenes, task, config, starts, warm_start, device)
+        surveyed, self.learner = make_learner(self.scenes, task, config, starts, warm_start, device)
+        self.spec, self.reached = surveyed.spec, _all_of(surveyed.reached, starts)
         self.key = digest_of([config, task, self.spec, len(scenes)])
         self.pools = [StartPool(None if starts is None else starts.windows) for _ in self.scenes]
         horizon = task.horizon_steps(self.spec)
@@ -128,11 +132,10 @@ class _Training:
         self.warm = warm_start is not None
         self.last: dict[str, float] = {}
 
-    def judge_warm_start(self) -> None:
-        """The policy that training goes on from is the first candidate: what comes out is not worse in this
-        simulator."""
-        if self.warm and self.updates == 0 and not self.curve:
-            self._evaluate()
+    def judge_incumbent(self, policy: PolicyNetwork | None) -> None:
+        """Makes an earlier policy the first candidate."""
+        if policy is not None and self.updates == 0 and not self.curve:
+            self._evaluate(policy.to(self.device))
 
     @property
     def finished(self) -> bool:
@@ -158,7 +161,8 @@ class _Training:
                 if not run.alive.all():
                     self._begin_again(index, run)
         self.draws += 1
-        if self.draws % self.config.evaluate_every == 0 or self.updates >= self.config.updates:
+        evaluated = int(self.curve[-1]["updates"]) if self.curve else 0
+        if self.updates - evaluated >= self.config.evaluate_every or self.updates >= self.config.updates:
             self._evaluate()
 
     def _begin(self, index: int) -> Run:
@@ -181,7 +185,7 @@ class _Training:
 
     def _starts(self, index: int, worlds: WorldsPort, seed: int) -> History:
         """One window per world: as the task begins, states all over the place, and logged or visited ones, in the
-        shares configured. Robots whose state values are not free of each other begin nowhere but where one was."""
+        shares configured."""
         config, draw, n = self.config, self.generator, worlds.n
         good = self._good(min(n - 1, round(config.good_share * n)))
         wide = self._wide(min(n - 1, round(config.wide_share * n)))
@@ -195,27 +199,34 @@ class _Training:
         return join([pick(first, torch.arange(n - taken)), *parts])
 
     def _wide(self, n: int) -> History | None:
-        features = self.learner.policy.features
-        if n == 0 or not free(self.spec):
+        """`n` states from all over the place: any at all where the values of a state are free of each other, else such
+        as random commands reached or logs hold."""
+        if n == 0:
             return None
-        centre, scale = features.state_centre.cpu(), features.state_scale.cpu()
-        return wide_windows(self.spec, centre, scale, n, self.config.history_steps, self.generator)
+        if free(self.spec):
+            features = self.learner.policy.features
+            centre, scale = features.state_centre.cpu(), features.state_scale.cpu()
+            return wide_windows(self.spec, centre, scale, n, self.config.history_steps, self.generator)
+        if not len(self.reached):
+            return None
+        return pick(self.reached.windows, torch.randint(len(self.reached), (n,), generator=self.generator))
 
     def _good(self, n: int) -> History | None:
-        """The `n` most rewarding of many states: of states all over the place, else of logged ones."""
-        wide = self._wide(CANDIDATES * n) if self.task.reward is not None else None
-        if wide is not None:
+        """The `n` most rewarding of many such states."""
+        if n == 0 or (not free(self.spec) and not len(self.reached)):
+            return None
+        if free(self.spec) and self.task.reward is not None:
+            wide = self._wide(CANDIDATES * n)
+            assert wide is not None
             reward = self.task.reward_of(self.spec, wide.state[:, -1], wide.command[:, -1], torch)
             return rewarding(wide, reward, n)
-        if self.logged is None or not len(self.logged) or n == 0:
-            return None
-        index = torch.randint(len(self.logged), (CANDIDATES * n,), generator=self.generator)
-        reward = rewards_of(self.spec, self.task, self.logged)[index]
-        return rewarding(pick(self.logged.windows, index), reward, n)
+        index = torch.randint(len(self.reached), (CANDIDATES * n,), generator=self.generator)
+        reward = rewards_of(self.spec, self.task, self.reached)[index]
+        return rewarding(pick(self.reached.windows, index), reward, n)
 
-    def _evaluate(self) -> Value:
-        """Values the policy as it is, keeps it if it is the best so far, and returns the best value."""
-        config, policy = self.config, self.learner.policy
+    def _evaluate(self, policy: PolicyNetwork | None = None) -> Value:
+        """Values the policy as it is (or another), keeps it if it is the best so far, and returns the best value."""
+        config, policy = self.config, policy or self.learner.policy
         value = evaluate(
             policy,
             self.judges,
@@ -300,6 +311,12 @@ class _Training:
 
     def _networks(self) -> tuple[tuple[str, torch.nn.Module], ...]:
         return ("policy", self.learner.policy), ("value", self.learner.value), ("target", self.learner.target)
+
+
+def _all_of(reached: LoggedStarts, logged: LoggedStarts | None) -> LoggedStarts:
+    if logged is None or not len(logged):
+        return reached
+    return LoggedStarts(join([reached.windows, logged.windows]), torch.cat([reached.reward, logged.reward]))
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
