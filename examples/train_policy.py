@@ -23,7 +23,7 @@ def main() -> None:
     sim, known, _ = trained()
     spec = known[0].spec
     scenes = ground_all(sim, spec, [[known[0]], [known[-1]]])  # one robot each, as their logs show them
-    policy = train_policy(scenes, TASK, PolicyConfig(updates=40, worlds=24, evaluate_every=2))
+    policy = train_policy(scenes, TASK, PolicyConfig(updates=40, worlds=24, evaluate_every=20))
     print(f"simulated return {policy.simulated.mean:.0f} of at most {TASK.horizon_steps(spec)}")
 
     manifest, onnx = export_onnx(policy.network, spec, TASK)

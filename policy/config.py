@@ -19,9 +19,9 @@ class PolicyConfig(Contract):
     """Gradient updates of the policy: the budget."""
     worlds: int = Field(default=128, ge=2)
     """Worlds stepped together, over all scenes."""
-    horizon_steps: int = Field(default=16, ge=1, le=512)
+    horizon_steps: int = Field(default=32, ge=1, le=512)
     """Control periods between two updates; gradients pass through this many steps."""
-    windows: int = Field(default=12, ge=1)
+    windows: int = Field(default=8, ge=1)
     """Updates made on one draw of hypotheses; then fresh hypotheses and fresh starts are drawn."""
     history_steps: int = Field(default=5, ge=1, le=256)
     width: int = Field(default=64, ge=4, le=1024)
@@ -55,8 +55,8 @@ class PolicyConfig(Contract):
     """Share of the worlds that begin in states drawn from the whole range of each channel."""
     good_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of the worlds that begin in the most rewarding of such states."""
-    evaluate_every: int = Field(default=4, ge=1)
-    """Draws of hypotheses between two evaluations on withheld ones."""
+    evaluate_every: int = Field(default=48, ge=1)
+    """Updates between two evaluations on withheld hypotheses, at the least; they are made between two draws."""
     evaluation_worlds: int = Field(default=32, ge=2)
     evaluation_steps: int = Field(default=400, ge=1)
     """Evaluations that choose a policy stop after this many control periods; the final one runs whole episodes."""

@@ -128,7 +128,7 @@ class Stopped(Exception):
 @pytest.mark.parametrize("stop_at", [0.2, 0.9])
 def test_a_killed_training_goes_on_to_the_identical_policy(tmp_path: Path, stop_at: float) -> None:
     config = PolicyConfig(
-        updates=24, worlds=12, windows=3, horizon_steps=4, evaluate_every=2, evaluation_worlds=4, width=8
+        updates=24, worlds=12, windows=3, horizon_steps=4, evaluate_every=6, evaluation_worlds=4, width=8
     )
     whole = train_policy([CartPoleScene()], SWINGUP, config)
 

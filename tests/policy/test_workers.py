@@ -29,7 +29,7 @@ ray = pytest.importorskip("ray")
 
 SPEC = CartPoleWorlds.spec
 CONFIG = PolicyConfig(
-    updates=40, worlds=12, windows=2, horizon_steps=4, evaluate_every=4, evaluation_worlds=6, width=16, history_steps=3
+    updates=40, worlds=12, windows=2, horizon_steps=4, evaluate_every=8, evaluation_worlds=6, width=16, history_steps=3
 )
 
 
