@@ -4,6 +4,7 @@ Killed at any moment and started again, the loop finds its finished steps and go
 the steps; flows.iteration holds the steps, flows.prefect_flows shows them in Prefect.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from flows.iteration import (
     train_policy_step,
     train_simulator_step,
 )
+from flows.report.spent import BETWEEN, between_steps
 from flows.report.text import iteration_markdown
 from flows.show import Show
 from flows.steps import Result, effect_step
@@ -131,6 +133,7 @@ def run_iteration(
     """One iteration, from the results of all collecting so far and the record of the iteration before. Returns its
     record.
     """
+    start = time.monotonic()
     dataset = dataset_of(ctx, [digest for result in collected for digest in result["episodes"]], held_out)
     trained = train_simulator_step(ctx, index, dataset, previous.get("simulator"))
     simulator = trained["simulator"]
@@ -139,13 +142,15 @@ def run_iteration(
     policy = train_policy_step(ctx, index, simulator, prompts, previous.get("policy"))
     rollout = rollout_step(ctx, index, policy["policy"])
     new = score_step(ctx, index, simulator, "new", rollout["episodes"], held_out, prompts)
-    walls = {
+    steps = {
         "train simulator": trained,
         "score": fixed,
         "train policy": policy,
         "robots": rollout,
         "score new logs": new,
     }
+    walls = {name: step["wall_seconds"] for name, step in steps.items()}
+    walls[BETWEEN] = between_steps(time.monotonic() - start, walls)
     return {
         "iteration": index,
         "real_return": rollout["real_return"],
@@ -157,8 +162,8 @@ def run_iteration(
         "new_log_hold_last_error": new["hold_last"],
         "new_log_windows": new["windows"],
         "real_seconds": round(sum(r["real_seconds"] for r in [*collected, rollout]), 6),
-        "wall_seconds": round(sum(w["wall_seconds"] for w in walls.values()), 3),
-        "wall_seconds_by_step": {name: w["wall_seconds"] for name, w in walls.items()},
+        "wall_seconds": round(sum(walls.values()), 3),
+        "wall_seconds_by_step": walls,
         "simulator": simulator,
         "policy": policy["policy"],
         "dataset": dataset.digest,

@@ -59,6 +59,8 @@ def _campaign(catalog: Catalog, row: Any) -> dict[str, Any]:
         "iterations": row.iterations,
         "done": len(done),
         "real_return": last,
+        "updated_ns": row.updated_ns,
+        "spent": [{"iteration": row.index, "wall_seconds_by_step": row.values["wall_seconds_by_step"]} for row in done],
     }
 
 

@@ -68,6 +68,14 @@ def status(json: Json = False) -> None:
     ]
     if campaigns:
         out.print(table("", ["campaign", "state", "iterations", "real return"], campaigns))
+    ran = [c for c in found["campaigns"] if c["spent"]]
+    if ran:
+        from flows.report.spent import time_table
+
+        spent = max(ran, key=lambda c: c["updated_ns"])
+        times = time_table(spent["spent"])
+        right = range(1, len(times["columns"]))
+        out.print(table(f"where the time of {spent['name']} went", times["columns"], times["rows"], right=right))
 
 
 def doctor(json: Json = False) -> None:

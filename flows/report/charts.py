@@ -14,6 +14,8 @@ import numpy as np
 mpl.use("svg")
 from matplotlib.figure import Figure as Canvas
 
+from flows.report.spent import step_names
+
 _PIXELS_PER_INCH = 104
 REAL, SIM, FLOOR, NEW = "#1f6f43", "#2a5fb0", "#8a8a8a", "#c0561f"
 STYLE = {
@@ -79,14 +81,14 @@ def errors(records: Sequence[Record]) -> str:
 
 def time_spent(records: Sequence[Record]) -> str:
     """Seconds per step, stacked, one bar an iteration."""
-    steps = list(records[0]["wall_seconds_by_step"])
+    steps = step_names(records)
     with mpl.rc_context(STYLE):
         figure = Canvas(figsize=(6.4, 0.9 + 0.45 * len(records)), layout="constrained")
         axes = figure.subplots()
         left = np.zeros(len(records))
         labels = [f"iteration {r['iteration']}" for r in records]
         for step, shade in zip(steps, np.linspace(0.85, 0.25, len(steps)), strict=True):
-            widths = np.array([r["wall_seconds_by_step"][step] for r in records])
+            widths = np.array([r["wall_seconds_by_step"].get(step, 0.0) for r in records])
             axes.barh(labels, widths, left=left, label=step, color=mpl.colormaps["viridis"](shade))
             left += widths
         axes.invert_yaxis()

@@ -16,8 +16,10 @@ from flows.campaign_config import HORIZONS_S
 from flows.engine import Engine
 from flows.report import charts
 from flows.report.fans import fan_of
+from flows.report.spent import time_table
 from flows.report.text import REALITY, interval, number
 from flows.retrain import dataset_of_robot, prompts_of, score_robot
+from simulator.score import horizons_that_fit
 from storage.contracts.errors import UnavailableError
 
 
@@ -65,20 +67,32 @@ def write_campaign_report(engine: Engine, result: dict[str, Any], path: Path) ->
                     Plot(charts.errors(records), "Simulator error by iteration"),
                 ],
                 note="Shaded: 95 % intervals by bootstrap over robots. "
-                "New logs are scored before the simulator trains on them.",
+                "New logs are scored before the simulator trains on them. "
+                "A horizon without points is longer than the logs.",
             ),
             Section("Iteration by iteration", table=_campaign_table(result)),
             Section(
                 "What the simulator predicted, and what the robots did",
                 text="Evaluation runs of the last iteration, "
-                "predicted open loop from their first moments and the commands alone.",
+                "predicted open loop from their first moments and the commands alone. Shorter runs are left out.",
                 plots=[*_policy_fans(engine, first, last)],
                 note="Neither simulator had seen these logs.",
             ),
-            Section("Where the time went", plots=[Plot(charts.time_spent(records), "Seconds by step")]),
+            Section(
+                "Where the time went",
+                plots=[Plot(charts.time_spent(records), "Seconds by step")],
+                table=time_table(records, _seconds_before(engine, result["campaign"])),
+                note="Seconds of wall clock, the start of the servers left out.",
+            ),
         ],
     )
     write_page(page, path)
+
+
+def _seconds_before(engine: Engine, campaign: str) -> float:
+    """Seconds in which the held-out and the first logs were collected."""
+    steps = engine.catalog.steps.list(campaign, state="done")
+    return float(sum((s.result or {}).get("wall_seconds", 0.0) for s in steps if s.iteration == -1))
 
 
 def _reality(engine: Engine, record: dict[str, Any]) -> str:
@@ -202,6 +216,9 @@ def _policy_fans(engine: Engine, first: dict[str, Any], last: dict[str, Any]) ->
     episodes = load_episodes(engine, [row.sha256 for row in chosen])
     prompts = {robot: load_episodes(engine, digests) for robot, digests in last["prompts"].items()}
     before, after = load_simulator(engine, first["simulator"]), load_simulator(engine, last["simulator"])
+    episodes = [e for e in episodes if horizons_that_fit(after, [e], HORIZONS_S)]
+    if not episodes:
+        return []  # every run ended before anything could be predicted
     shown = episodes[0]
     plots = [
         Plot(fan_of(before, shown, f"{shown.robot}: simulator of iteration 0", prompts[shown.robot]), "First simulator")
