@@ -240,6 +240,8 @@ class _Job:
         self.catalog.uploads.finish(
             upload, verdict.state, reason_code=verdict.code or None, detail=detail, episodes=list(keys)
         )
+        if verdict.card is not None:
+            self.catalog.uploads.set_card(upload, verdict.card)
         return replace(result, upload_id=upload)
 
     def _register(self, serial: str, episodes: list[Episode]) -> None:

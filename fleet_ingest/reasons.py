@@ -57,6 +57,10 @@ _ROWS: tuple[tuple[str, Kind, str, str, bool], ...] = (
     ("ragged", "broken", "Too many rows have another number of fields than the header.",
      "Check separator and decimal sign in the mapping.", True),
     ("digest", "broken", "The bytes that arrived are not the bytes that were announced.", "Send it again.", False),
+    # lost
+    ("evicted", "broken", "The robot lost this log before it could be sent: its disk was full, or bytes changed on it.",
+     "Nothing can be sent any more, unless somebody has a copy; give the robot a better link or a larger disk.",
+     False),
     # content
     ("empty", "content", "The file holds no data.", "Check the logger; delete the file.", False),
     ("unknown_format", "content", "The file is of no format that can be read.",

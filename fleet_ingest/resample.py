@@ -5,7 +5,7 @@ again, signals slower than the grid are held and count as measured only where a 
 channel names.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -111,8 +111,9 @@ def _mean(time: np.ndarray, values: np.ndarray, grid_ns: np.ndarray, period: flo
 def _events(track: Track, measured: np.ndarray, grid_ns: np.ndarray, *, forward: bool) -> Sampled:
     """1 at the grid time that ends the interval in which it happened; with `forward` at the one that begins it."""
     happened = measured & (np.nan_to_num(track.values) != 0).any(axis=1)
-    side, shift = ("right", -1) if forward else ("left", 0)
-    at = np.searchsorted(grid_ns, track.time_ns[happened], side=side) + shift  # type: ignore[call-overload]
+    side: Literal["left", "right"] = "right" if forward else "left"
+    shift = -1 if forward else 0
+    at = np.searchsorted(grid_ns, track.time_ns[happened], side=side) + shift
     out = np.zeros((len(grid_ns), track.values.shape[1]))
     out[at[(at >= 0) & (at < len(grid_ns))]] = 1.0
     return Sampled(out, np.ones(len(grid_ns), dtype=bool))

@@ -143,10 +143,10 @@ def table_times(raw: RawLog, mapping: Mapping) -> np.ndarray:
             remedy="Set 'time: {column: NAME, unit: s}', or 'time: {rate_hz: 100}' for rows that are evenly spaced.",
         )  # fmt: skip
     column = time.column
-    unit = time.unit
+    unit: str = time.unit
     noted = raw.metadata.get(f"unit:{column}", "")
     if unit == "auto" and noted in ("s", "ms", "us", "ns", "min"):
-        unit = noted  # type: ignore[assignment]
+        unit = noted
     try:
         times = to_ns(series_of(raw, column, "time").values, unit, column, time.format)
     except DataError as error:

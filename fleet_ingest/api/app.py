@@ -79,7 +79,8 @@ def _routers(
 ) -> tuple[APIRouter, ...]:
     notes = Notes(catalog, store)
     return (
-        proof_routes(access), robot_routes(catalog, store, gate), assignment_routes(Assignments(catalog, store), gate),
+        proof_routes(access), robot_routes(catalog, store, uploads, gate),
+        assignment_routes(Assignments(catalog, store), gate),
         history_routes(catalog, uploads, notes, gate), protocol_routes(uploads, gate), note_routes(notes, gate),
         episode_routes(catalog, gate), session_routes(access), key_routes(catalog, access, gate),
         operator_routes(catalog, gate), quota_routes(catalog, gate), audit_routes(catalog, gate),

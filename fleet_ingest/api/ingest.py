@@ -45,7 +45,7 @@ class Ingester:
     ) -> None:
         begun = time.monotonic()
         try:
-            result = ingest_object(
+            ingest_object(
                 upload.sha256,
                 store=self._store,
                 catalog=self._catalog,
@@ -67,10 +67,6 @@ class Ingester:
         except InputError as error:
             kept()
             self._quarantine(upload, "mapping", error)
-        else:
-            card = getattr(result, "card", None)
-            if card is not None:
-                self._catalog.uploads.set_card(upload.id, card)
         if upload.size > 1_000_000:
             rate = upload.size / max(1e-3, time.monotonic() - begun - _FIRST_GUESS[0])
             self._bytes_per_s += 0.3 * (rate - self._bytes_per_s)

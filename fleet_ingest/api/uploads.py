@@ -9,6 +9,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -21,6 +23,7 @@ from fleet_ingest.robot.protocol import (
     URL_SECONDS,
     VERDICTS,
     BeginUpload,
+    LostLogs,
     PartsWanted,
     Receipt,
     Slot,
@@ -28,7 +31,7 @@ from fleet_ingest.robot.protocol import (
     UploadState,
 )
 from storage.catalog.catalog import Catalog
-from storage.catalog.uploads import UploadRow
+from storage.catalog.uploads import EVICTED, UploadRow
 from storage.contracts.errors import ConflictError, DataError, UnknownName
 from storage.objects import ObjectStore, Part
 
@@ -146,7 +149,8 @@ class Uploads:
         if row.state in VERDICTS:
             return None
         if row.state == "abandoned":
-            raise Again("abandoned", f"upload {row.id} waited too long; its bytes were dropped", "Announce it again.")
+            why = "is lost on the robot" if row.reason_code == EVICTED else "waited too long; its bytes were dropped"
+            raise Again("abandoned", f"upload {row.id} {why}", "Announce it again.")
         return self._jobs.start(row.id, lambda report: self._finish(row.id, report))
 
     def release(self, row: UploadRow, actor: Actor, note: str, mapping_sha256: str | None) -> UploadState:
@@ -163,11 +167,26 @@ class Uploads:
         self._jobs.run(row.id, lambda report: self._finish(row.id, report, released=True), wait_s=20.0)
         return self.state(self.row(row.id))
 
+    def lost(self, robot: str, body: LostLogs, actor: Actor) -> None:
+        """Rows for files that will not come; what had arrived of them is dropped. Files that are held stay as they are.
+
+        Raises UnknownName for an unregistered robot.
+        """
+        for log in body.logs:
+            held = self._catalog.uploads.find(robot, log.sha256)
+            when = datetime.fromtimestamp(log.at_ns * 1e-9, UTC).isoformat(timespec="seconds")
+            detail = f"lost on the robot at {when} by its clock: {log.reason}"
+            row = self._catalog.uploads.evicted(
+                robot, log.sha256, log.size, "unknown", detail, name=log.name, priority=log.priority, sender=actor.name
+            )
+            if held is not None and held.s3_upload_id and row.state == "abandoned":
+                self._store.abort_multipart(self._store.staging_key(robot, str(row.id)), held.s3_upload_id)
+
     def resume_all(self, before_ns: int) -> int:
         """Goes on with verified files that a killed process left; returns how many."""
         rows = self._catalog.uploads.idle("verifying", before_ns)
         for row in rows:
-            self._jobs.run(row.id, lambda report, id=row.id: self._finish(id, report), wait_s=0.0)  # type: ignore[misc]
+            self._jobs.run(row.id, partial(self._finish, row.id), wait_s=0.0)
         return len(rows)
 
     def collect(self, row: UploadRow) -> None:

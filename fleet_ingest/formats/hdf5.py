@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from fleet_ingest.formats.columns import WIDTH, plain
-from fleet_ingest.formats.rawlog import Limits, RawLog, Salvage, Series, Topic, count_flags, too_large
+from fleet_ingest.formats.rawlog import Integrity, Limits, RawLog, Salvage, Series, Topic, count_flags, too_large
 from fleet_ingest.names import check_inner_name
 from storage.contracts.episode import QualityFlag
 from storage.contracts.errors import DataError
@@ -182,8 +182,8 @@ class _Found:
         wanted = None if columns is None else set(columns)
         kept = series if wanted is None else {name: s for name, s in series.items() if name in wanted}
         whole = bool(self.checked) and all(self.checked) and self.metadata_checked
-        integrity = "checksums" if whole else "partial" if any(self.checked) else "none"
-        return RawLog("hdf5", kept, tuple(series), self.facts, tuple(flags), topics, integrity, salvaged)  # type: ignore[arg-type]
+        integrity: Integrity = "checksums" if whole else "partial" if any(self.checked) else "none"
+        return RawLog("hdf5", kept, tuple(series), self.facts, tuple(flags), topics, integrity, salvaged)
 
 
 def _read(found: _Found, where: str, item: Any) -> np.ndarray | None:

@@ -41,12 +41,12 @@ _PARSERS: dict[int, Callable[[ReadDataStream], Any]] = {
 }  # fmt: skip
 
 
-class _Body(ReadDataStream):  # type: ignore[misc]
+class _Body(BytesIO):
     """A record's bytes; a length that reaches beyond them is an error, where the base class gives less."""
 
-    def read(self, length: int) -> bytes:
-        data: bytes = super().read(length)
-        if len(data) != length:
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if size is not None and len(data) < size:
             raise EndOfFile()
         return data
 
@@ -191,7 +191,7 @@ def _truncated(name: str) -> DataError:
 
 def _parse(opcode: int, body: bytes, name: str) -> Any:
     try:
-        return _PARSERS[opcode](_Body(BytesIO(body)))
+        return _PARSERS[opcode](ReadDataStream(_Body(body)))
     except (McapError, struct.error, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise DataError(
             f"'{name}' holds a damaged {Opcode(opcode).name.lower()} record: {error!r}", code="corrupt"

@@ -16,7 +16,7 @@ from fleet_ingest.robot.driver import RobotDriver
 from fleet_ingest.robot.episode import Interrupted, run_episode
 from fleet_ingest.robot.log import write_log
 from fleet_ingest.robot.plan import Assignment
-from fleet_ingest.robot.protocol import CompleteAssignment, RefuseAssignment
+from fleet_ingest.robot.protocol import CompleteAssignment, Lost, LostLogs, RefuseAssignment
 from fleet_ingest.robot.spool import Spool
 from fleet_ingest.robot.throttle import Throttle
 from fleet_ingest.robot.uploader import Uploader
@@ -86,6 +86,7 @@ class Agent:
 
     def _work(self) -> bool:
         """One round; True when an assignment was completed."""
+        self._report_lost()
         self._drain()
         answer = self._client.call("GET", f"/robots/{self._serial}/assignment")
         if not answer:
@@ -139,6 +140,19 @@ class Agent:
             if planned.index not in done:
                 recording = run_episode(self._driver, assignment, planned, policy, self._stop.is_set)
                 self._spool.put(assignment.key, planned.index, write_log(recording), assignment_id=assignment.id)
+
+    def _report_lost(self) -> None:
+        """Tells the server of logs that were evicted or spoiled, so that nobody waits for them."""
+        while lost := self._spool.unreported():
+            logs = tuple(
+                Lost(
+                    sha256=t.sha256, size=t.size, priority=t.priority, name=t.name, reason=t.reason,
+                    at_ns=t.evicted_ns,
+                )
+                for t in lost.values()
+            )  # fmt: skip
+            self._client.call("POST", f"/robots/{self._serial}/lost", LostLogs(logs=logs))
+            self._spool.reported(lost)
 
     def _drain(self) -> None:
         """Uploads what waits. A log that the server refuses stays and does not hold up the others."""

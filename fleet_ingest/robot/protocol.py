@@ -158,6 +158,23 @@ class Slots(Contract):
     expires_s: int = URL_SECONDS
 
 
+class Lost(Contract):
+    """A log that left the robot's disk before the server had it: evicted to make room, or damaged there."""
+
+    sha256: str = Field(pattern=SHA256_HEX)
+    size: Whole = Field(ge=1, le=MAX_BYTES)
+    priority: Literal["incident", "intervention", "on_demand", "routine"] = "routine"
+    name: str | None = Field(default=None, pattern=FILE_NAME)
+    reason: str = Field(max_length=300)
+    at_ns: int = Field(ge=0, lt=2**63)
+
+
+class LostLogs(Contract):
+    """Body of POST /robots/{serial}/lost. Repeating it changes nothing."""
+
+    logs: tuple[Lost, ...] = Field(min_length=1, max_length=200)
+
+
 class CompleteUpload(Contract):
     """Body of POST /uploads/{id}/complete: how long the answer may wait for the receipt."""
 

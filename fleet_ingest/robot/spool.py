@@ -177,6 +177,19 @@ class Spool:
         )
         return [Tombstone(*row) for row in self._db.execute(query)]
 
+    def unreported(self, limit: int = 200) -> dict[int, Tombstone]:
+        """Number -> tombstone of logs that the server never had and that it has not been told of, oldest first."""
+        query = (
+            "SELECT id, sha256, size, priority, assignment, episode, name, verified, reason, evicted_ns FROM tombstones"
+            " WHERE NOT reported AND NOT verified ORDER BY id LIMIT ?"
+        )
+        return {number: Tombstone(*row) for number, *row in self._db.execute(query, (limit,)).fetchall()}
+
+    def reported(self, numbers: Iterable[int]) -> None:
+        """The server knows of these."""
+        with self._turn, transaction(self._db):
+            self._db.executemany("UPDATE tombstones SET reported = 1 WHERE id = ?", [(n,) for n in numbers])
+
     def _take(
         self, chunks: Iterable[bytes], assignment: str | None, episode: int, *, format: str = "mcap", **fields: object
     ) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from storage.contracts.errors import IncompatibleError
 
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE logs (
@@ -40,6 +40,7 @@ ALTER TABLE logs ADD COLUMN outing TEXT;
 ALTER TABLE logs ADD COLUMN notes TEXT NOT NULL DEFAULT '';
 ALTER TABLE logs ADD COLUMN sends INTEGER NOT NULL DEFAULT 0;
 """
+_REPORTED = "ALTER TABLE tombstones ADD COLUMN reported INTEGER NOT NULL DEFAULT 0;"
 
 
 def open_journal(path: Path) -> sqlite3.Connection:
@@ -56,7 +57,7 @@ def open_journal(path: Path) -> sqlite3.Connection:
         )
     if version < VERSION:
         old = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'logs'").fetchone()[0]
-        script = (_FROM_FIRST if old else _TABLES) + _MORE
+        script = ((_FROM_FIRST if old else _TABLES) + _MORE if version < 2 else "") + _REPORTED
         database.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {VERSION}; COMMIT;")
     return database
 

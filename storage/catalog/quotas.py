@@ -5,10 +5,11 @@ The check and the insertion are two transactions: a robot that races itself may 
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from storage.catalog.repository import Repository, now_ns
 from storage.catalog.tables import quotas, uploads
+from storage.catalog.uploads import EVICTED
 
 DAY_NS = 86_400 * 10**9
 
@@ -51,8 +52,9 @@ class Quotas(Repository):
     def usage(self, robot: str) -> Usage:
         """Two index scans over the robot's rows of one day, which the quota itself bounds."""
         since = now_ns() - DAY_NS
+        sent = or_(uploads.c.reason_code.is_(None), uploads.c.reason_code != EVICTED)
         day = select(func.coalesce(func.sum(uploads.c.size), 0), func.count()).where(
-            uploads.c.robot == robot, uploads.c.created_ns >= since
+            uploads.c.robot == robot, uploads.c.created_ns >= since, sent
         )
         begun = select(func.count()).where(uploads.c.robot == robot, uploads.c.state == "receiving")
 

@@ -21,6 +21,8 @@ STATES = ("receiving", "verifying", "accepted", "salvaged", "quarantined", "aban
 PRIORITIES = ("incident", "intervention", "on_demand", "routine")
 HELD = frozenset({"accepted", "salvaged"})
 FINAL = HELD | {"quarantined"}
+EVICTED = "evicted"
+"""The reason of an `abandoned` upload whose file the robot lost: it will not come, unless somebody has a copy."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,29 @@ class Uploads(Repository):
 
         return self._db.write(action)
 
+    def evicted(
+        self, robot: str, sha256: str, size: int, format: str, detail: str, *, name: str | None = None,
+        priority: str = "routine", sender: str | None = None,
+    ) -> UploadRow:  # fmt: skip
+        """Notes that the robot lost a file before all of it was here. Nothing changes for one that is held.
+
+        Raises UnknownName for an unknown robot or priority, ConflictError for another size than was announced.
+        """
+        row = self.begin(
+            robot, sha256, size, format, f"{EVICTED}/{sha256}", name=name, priority=priority, sender=sender
+        ) if (found := self.find(robot, sha256)) is None else found  # fmt: skip
+
+        def action(connection: Connection) -> UploadRow:
+            now = _get(connection, row.id, lock=True)
+            if now.state not in ("receiving", "abandoned"):
+                return now
+            connection.execute(delete(upload_parts).where(upload_parts.c.upload == row.id))
+            return _change(
+                connection, now, state="abandoned", reason_code=EVICTED, detail=detail, s3_upload_id=None
+            )  # fmt: skip
+
+        return self._db.write(action)
+
     def idle(self, state: str, before_ns: int, limit: int = 200) -> list[UploadRow]:
         """Uploads in `state` to which nothing has happened since `before_ns`, oldest first."""
         query = (
@@ -290,7 +315,7 @@ def _taken_up(connection: Connection, row: UploadRow, size: int, mapping_sha256:
     if row.size != size:
         raise ConflictError(f"{row.sha256} of robot '{row.robot}' has {row.size} bytes, now {size} are announced")
     if row.state == "abandoned":
-        return _change(connection, row, state="receiving", detail="")
+        return _change(connection, row, state="receiving", reason_code=None, detail="")
     remapped = mapping_sha256 is not None and row.mapping_sha256 != mapping_sha256
     if row.is_final and (remapped or row.state == "quarantined"):
         return _change(connection, row, state="verifying", mapping_sha256=mapping_sha256 or row.mapping_sha256)

@@ -7,9 +7,17 @@ from fleet_ingest.api.access import Access
 from fleet_ingest.api.answers import Identifier, MappingKept, RobotAnswer, RobotLine, Serial
 from fleet_ingest.api.assignments import Assignments
 from fleet_ingest.api.gate import Caller, Gate
+from fleet_ingest.api.uploads import Uploads
 from fleet_ingest.mapping import Mapping
 from fleet_ingest.robot.plan import Assignment
-from fleet_ingest.robot.protocol import Challenge, CompleteAssignment, RefuseAssignment, SignedNonce, TokenGiven
+from fleet_ingest.robot.protocol import (
+    Challenge,
+    CompleteAssignment,
+    LostLogs,
+    RefuseAssignment,
+    SignedNonce,
+    TokenGiven,
+)
 from storage.catalog.catalog import Catalog
 from storage.contracts.errors import UnknownName
 from storage.contracts.robot import RobotSpec
@@ -32,7 +40,7 @@ def proof_routes(access: Access) -> APIRouter:
     return router
 
 
-def robot_routes(catalog: Catalog, store: ObjectStore, gate: Gate) -> APIRouter:
+def robot_routes(catalog: Catalog, store: ObjectStore, uploads: Uploads, gate: Gate) -> APIRouter:
     router = APIRouter(tags=["robots"])
 
     @router.get("/robots")
@@ -57,6 +65,12 @@ def robot_routes(catalog: Catalog, store: ObjectStore, gate: Gate) -> APIRouter:
         gate.robot(actor, serial, reading=True)
         row = catalog.robots.get(serial)
         return RobotAnswer(serial=row.serial, kind=row.kind, spec=row.spec)
+
+    @router.post("/robots/{serial}/lost", status_code=204)
+    def lost(serial: Serial, body: LostLogs, actor: Caller) -> None:
+        """Logs that the robot lost before they were sent: its disk was full, or they changed on it. Idempotent."""
+        gate.robot(actor, serial)
+        uploads.lost(serial, body, actor)
 
     @router.get("/robots/{serial}/mappings")
     def mappings(serial: Serial, actor: Caller) -> list[MappingKept]:

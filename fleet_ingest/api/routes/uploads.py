@@ -38,6 +38,8 @@ _WORDS = {
 
 def upload_line(row: UploadRow) -> UploadLine:
     words = _WORDS.get(row.state, "")
+    if row.reason_code and row.state == "abandoned":
+        words = reason(row.reason_code).words
     if row.reason_code and row.state in ("quarantined", "salvaged"):
         words = f"{words} {reason(row.reason_code).words}".strip()
     return UploadLine(

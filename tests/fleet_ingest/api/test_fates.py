@@ -166,3 +166,33 @@ def test_a_cut_robot_log_is_released_into_what_was_recorded(service: Service) ->
     assert 5 <= row.steps < 10
     card = service.http.get(f"{path}/fate", headers=service.headers(None)).json()["card"]
     assert card["salvage"]["lost_from_byte"] <= int(len(whole) * 0.8)
+
+
+def test_what_the_robot_lost_is_told_once_and_stays_in_the_history(service: Service) -> None:
+    held, lost = log_of(A), log_of(A, seed=1)
+    service.upload(held)
+    begun = service.begin(lost, name="run-1.mcap").json()
+    service.post(f"/uploads/{begun['upload']}/parts", {"parts": service.wanted(lost)})
+    usage = service.catalog.quotas.usage(A)
+    never = {"sha256": "ab" * 32, "size": 10**9, "priority": "incident", "name": "run-2.mcap"}
+    logs = [
+        {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} | more
+        for data, more in ((held, {}), (lost, {"priority": "routine"}))
+    ]
+    body = {
+        "logs": [row | {"reason": "room for a log of priority incident", "at_ns": 10**18} for row in [*logs, never]]
+    }
+    for _ in range(2):
+        assert service.post(f"/robots/{A}/lost", body).status_code == 204
+    rows = service.http.get("/uploads", headers=service.headers(None)).json()["rows"]
+    assert [(r["state"], r["reason_code"], r["name"]) for r in rows] == [
+        ("abandoned", "evicted", "run-2.mcap"), ("abandoned", "evicted", "run-1.mcap"), ("accepted", None, None),
+    ]  # fmt: skip
+    assert "disk was full" in rows[0]["words"]
+    fate = service.http.get(f"/uploads/{rows[0]['id']}/fate", headers=service.headers(None)).json()
+    assert fate["detail"].startswith("lost on the robot at 2001-09-09")
+    assert service.store.open_multiparts() == []
+    assert service.catalog.quotas.usage(A).bytes < usage.bytes, "what was not sent uses up no quota"
+    problem(service.post(f"/robots/{A}/lost", body, B), 403, "forbidden")
+    assert service.upload(lost)["state"] == "accepted", "a copy that turns up is taken in"
+    assert service.catalog.uploads.find(A, hashlib.sha256(lost).hexdigest()).reason_code is None  # type: ignore[union-attr]

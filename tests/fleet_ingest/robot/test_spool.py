@@ -92,3 +92,22 @@ def test_a_full_disk_stops_recording_and_keeps_what_is_there(tmp_path: Path, mon
         spool.put("k", 1, b"one")
     assert len(spool.waiting()) == 1
     spool.close()
+
+
+def test_tombstones_are_told_until_they_are_told(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "r")
+    for i in range(3):
+        spool.put("k", i, b"log %d" % i)
+    for log in spool.waiting()[:2]:
+        log.path.write_bytes(b"changed")
+        spool.spoil(log)
+    spool.close()
+    spool = Spool(tmp_path, "r")
+    first, second = spool.unreported().items()
+    assert [t.episode for _, t in (first, second)] == [0, 1]
+    spool.reported([first[0]])
+    spool.close()
+    spool = Spool(tmp_path, "r")
+    assert list(spool.unreported()) == [second[0]]
+    assert len(spool.tombstones()) == 2
+    spool.close()
