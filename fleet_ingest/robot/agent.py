@@ -16,12 +16,12 @@ from fleet_ingest.robot.driver import RobotDriver
 from fleet_ingest.robot.episode import Interrupted, run_episode
 from fleet_ingest.robot.log import write_log
 from fleet_ingest.robot.plan import Assignment
-from fleet_ingest.robot.protocol import CompleteAssignment, Lost, LostLogs, RefuseAssignment
+from fleet_ingest.robot.protocol import CompleteAssignment, LostLogs, RefuseAssignment
 from fleet_ingest.robot.spool import Spool
 from fleet_ingest.robot.throttle import Throttle
 from fleet_ingest.robot.uploader import Uploader
 from policy.runtime.runner import PolicyRunner
-from storage.contracts.errors import DataError, InputError, Sim2RealError, UnavailableError
+from storage.contracts.errors import ContractError, DataError, InputError, Sim2RealError, UnavailableError
 
 MAX_POLICY_BYTES = 64 * 2**20
 
@@ -142,16 +142,23 @@ class Agent:
                 self._spool.put(assignment.key, planned.index, write_log(recording), assignment_id=assignment.id)
 
     def _report_lost(self) -> None:
-        """Tells the server of logs that were evicted or spoiled, so that nobody waits for them."""
+        """Tells the server of logs that were evicted or spoiled; one that will not hear of it holds nothing up."""
         while lost := self._spool.unreported():
-            logs = tuple(
-                Lost(
-                    sha256=t.sha256, size=t.size, priority=t.priority, name=t.name, reason=t.reason,
-                    at_ns=t.evicted_ns,
-                )
+            logs = [
+                {
+                    "sha256": t.sha256, "size": t.size, "priority": t.priority, "name": t.name, "reason": t.reason,
+                    "at_ns": t.evicted_ns,
+                }
                 for t in lost.values()
-            )  # fmt: skip
-            self._client.call("POST", f"/robots/{self._serial}/lost", LostLogs(logs=logs))
+            ]  # fmt: skip
+            try:
+                body = LostLogs.model_validate({"logs": logs})
+                self._client.call("POST", f"/robots/{self._serial}/lost", body)
+            except (Refused, ContractError, ValueError) as error:
+                if "lost" not in self._refused:
+                    self._note(f"the server was not told of {len(lost)} lost logs: {error}")
+                self._refused.add("lost")
+                return
             self._spool.reported(lost)
 
     def _drain(self) -> None:

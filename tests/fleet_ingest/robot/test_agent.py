@@ -12,6 +12,7 @@ import pytest
 
 from fleet_ingest.robot.agent import Agent
 from fleet_ingest.robot.credentials import FixedToken
+from fleet_ingest.robot.spool import Spool
 from fleet_ingest.standins.cartpole import CartPoleStandIn
 from tests.fleet_ingest.harness import FLEET, linear_policy, plan
 
@@ -27,6 +28,7 @@ class ScriptedApi:
         self.onnx = b""
         self.calls: list[tuple[str, str, Any]] = []
         self.failures = 0
+        self.old = False
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,6 +62,8 @@ class ScriptedApi:
         if path.endswith("/refuse"):
             self.assignment = None
             return 204, b""
+        if path.endswith("/lost") and self.old:
+            return 404, b"{}"
         if path == "/uploads":
             return 422, json.dumps({"code": "invalid", "message": "not this one", "remedy": "none"}).encode()
         return 200, b"{}"
@@ -168,3 +172,19 @@ def test_a_log_that_the_server_refuses_stays_and_does_not_stop_the_robot(api: Sc
     _, notes = run_until(api, tmp_path, lambda: len(api.called("/uploads")) >= 3)
     assert len([n for n in notes if "the server refuses log" in n]) == 2
     assert len(list((tmp_path / "logs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["this server", "one that does not know of lost logs"])
+def test_lost_logs_are_told_of_once_and_hold_nothing_up(api: ScriptedApi, tmp_path: Path, old: bool) -> None:
+    api.old = old
+    spool = Spool(tmp_path, SERIAL)
+    digest = spool.put("k", 0, b"a log")
+    (log,) = spool.waiting()
+    log.path.write_bytes(b"damaged")
+    spool.spoil(log)
+    spool.close()
+    _, notes = run_until(api, tmp_path, lambda: len(api.called("/assignment")) >= 3)
+    told = api.called("/lost")
+    assert [(row["sha256"], row["reason"]) for row in told[0]["logs"]] == [(digest, "changed on disk")]
+    assert len(told) == 1 or old
+    assert sum("was not told of 1 lost logs" in note for note in notes) == (1 if old else 0)
