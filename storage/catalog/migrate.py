@@ -16,7 +16,7 @@ from storage.contracts.errors import IncompatibleError, UnavailableError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision that this code works with."""
 
 _LOCK = 0x51B2E7

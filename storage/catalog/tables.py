@@ -134,6 +134,7 @@ uploads = Table(
     UniqueConstraint("robot", "sha256"), UniqueConstraint("robot", "idempotency_key"),
     Index("ix_uploads_robot_created_ns", "robot", "created_ns"), Index("ix_uploads_robot_state", "robot", "state"),
     Index("ix_uploads_session", "session"),
+    Index("ix_uploads_name", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
     CheckConstraint(
         "state IN ('receiving', 'verifying', 'accepted', 'salvaged', 'quarantined', 'abandoned')", name="state"
     ),
