@@ -36,7 +36,7 @@ from tests.conftest import Postgres
 from tests.fleet_ingest import log_files
 from tests.fleet_ingest.harness import FLEET, SECRET, ApiServer, S3Server
 
-FULL = {"robots": 200, "seconds": 150.0, "episodes": 1_000_000}
+FULL = {"robots": 200, "seconds": 420.0, "episodes": 1_000_000}
 QUICK = {"robots": 20, "seconds": 8.0, "episodes": 5_000}
 WARM_UP = 0.4
 """Share of the time after which memory is watched."""

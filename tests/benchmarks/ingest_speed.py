@@ -3,7 +3,8 @@
 One MCAP file (80 % of the bytes in messages of 100 KB, 20 % in messages of 200 B) goes through the operator's uploader,
 a real API process and a real S3 server, until the receipt: hash, upload, verify, validate, index. The bare upload goes
 to the same server; the bare read iterates the messages with the `mcap` library and decodes nothing. The three take
-turns. Parsing into episodes is timed beside the library's iteration with `json.loads` of each small message.
+turns. Parsing into episodes is timed beside the library's iteration with `json.loads` of each small message. Ten
+seconds of a real connection are held against the robots' bandwidth cap.
 
     python -m tests.benchmarks.ingest_speed --json
 """
@@ -33,6 +34,7 @@ from storage.catalog.catalog import Catalog
 from storage.objects import ObjectStore
 from storage.s3.client import make_client
 from tests.benchmarks.envelope import Figure, Target, envelope, parser, publish
+from tests.benchmarks.ingest.cap import share_of_cap
 from tests.benchmarks.ingest.mixed_mcap import write_mixed
 from tests.fleet_ingest.harness import FLEET, ApiServer, S3Server
 
@@ -157,7 +159,17 @@ def measure(folder: Path, megabytes: int, turns: int) -> dict[str, Figure]:
     }
 
 
-TARGETS = {"end to end of the slower bare one": Target(0.6, "higher")}
+def cap_figures(rates: tuple[float, ...]) -> dict[str, Figure]:
+    found = {rate: share_of_cap(rate) for rate in rates}
+    figures = {f"cap of {rate / 1e6:g} MB/s: carried in 10 s": Figure(v, "of the cap", 1) for rate, v in found.items()}
+    worst = max(abs(share - 1.0) for share in found.values())
+    return figures | {"bandwidth cap, largest deviation over 10 s": Figure(worst, "share", len(rates))}
+
+
+TARGETS = {
+    "end to end of the slower bare one": Target(0.6, "higher"),
+    "bandwidth cap, largest deviation over 10 s": Target(0.05, "lower"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -170,6 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     megabytes = arguments.megabytes or (QUICK_MB if arguments.quick else FULL_MB)
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
         figures = measure(Path(folder), megabytes, 1 if arguments.quick else arguments.turns)
+    figures |= cap_figures((0.5e6, 2e6) if arguments.quick else (0.5e6, 2e6, 8e6))
     publish(envelope("ingest_speed", figures, TARGETS, list(range(arguments.turns))), arguments)
     return 0
 
