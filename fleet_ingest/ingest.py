@@ -233,7 +233,10 @@ class _Job:
         upload = self.upload_id
         if upload is None:
             size, format = local.stat().st_size, _format(local, self.mapping)
-            row = self.catalog.uploads.begin(serial, sha256, size, format, f"import:{sha256}", digest, self.assignment)
+            shown = "".join(c if c.isprintable() else "?" for c in Path(name).name)[-200:]
+            row = self.catalog.uploads.begin(
+                serial, sha256, size, format, f"import:{sha256}", digest, self.assignment, name=shown
+            )
             upload = int(row.id)
         self.catalog.episodes.add_many(episodes, upload_id=upload, split=split_of(sha256), assignment=self.assignment)
         detail = verdict.detail + (f" {verdict.remedy}" if verdict.remedy else "")

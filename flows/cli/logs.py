@@ -127,6 +127,15 @@ def _propose(path: Path, json: bool) -> None:
         )
 
 
+def summary_of(results: list[dict[str, Any]], bad: int) -> str:
+    """One line; of a dry run it says that nothing was sent."""
+    tried = [r for r in results if r["state"] == "would be sent" or r["state"].startswith("there already")]
+    if results and len(tried) == len(results):
+        new = sum(r["state"] == "would be sent" for r in results)
+        return f"nothing was sent; {new} of {len(results)} files would be, the others are there already"
+    return f"{len(results) - bad} of {len(results)} files in; {bad} quarantined (kept, with the reason) or refused"
+
+
 def print_results(results: list[dict[str, Any]], json: bool) -> None:
     refused = [r for r in results if r["state"] in ("refused", "changed")]
     bad = [r for r in results if r["state"] == "quarantined"] + refused
@@ -138,9 +147,6 @@ def print_results(results: list[dict[str, Any]], json: bool) -> None:
             for r in results
         ]
         out.print(table("", ["file", "robot", "state", "episodes", "seconds", "reason"], cells, right=[3, 4]))
-        console.print(
-            f"{len(results) - len(bad)} of {len(results)} files in; "
-            f"{len(bad)} quarantined (kept, with the reason) or refused"
-        )
+        console.print(summary_of(results, len(bad)))
     if bad:
         raise typer.Exit(7 if refused else 3)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from flows.cli.logs import summary_of
 from flows.cli.main import app
 from flows.remote import open_remote
 from flows.uploading import Wish, upload_paths, watch
@@ -158,3 +159,11 @@ def test_keys_are_admitted_by_command(sim2real: Shell, api: tuple[ApiServer, Cat
     assert (code, found["state"]) == (0, "revoked")
     code, made = sim2real.json("access", "add", "bert", "--role", "viewer")
     assert (code, made["operator"]["role"], len(made["secret"])) == (0, "viewer", 29)
+
+
+def test_a_dry_run_does_not_say_that_files_are_in() -> None:
+    def row(state: str) -> dict[str, str]:
+        return {"state": state}
+
+    assert summary_of([row("would be sent"), row("there already: accepted")], 0).startswith("nothing was sent; 1 of 2")
+    assert summary_of([row("accepted"), row("quarantined")], 1).startswith("1 of 2 files in; 1 quarantined")

@@ -323,6 +323,8 @@ def test_every_result_has_its_card(tree: Path, catalog: Catalog, sandbox: Sandbo
     card = FileCard.model_validate(found.card)
     assert (card.state, card.format, card.topics[0].decoded, card.topics[0].said) == ("accepted", "parquet", 200, 200)
     assert [series.name for series in card.series] == ["q", "u"]
+    (row,) = catalog.uploads.list()
+    assert (row.name, row.card) == ("run0.parquet", found.card), "the history shows an imported file as a sent one"
     assert ingest_file(file, store=store, catalog=catalog, mapping=MAPPING, sandbox=sandbox).card is None
 
 
