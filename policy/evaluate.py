@@ -14,7 +14,8 @@ import torch
 from policy.network import PolicyNetwork
 from policy.ports import ScenePort
 from policy.rollout import episode_returns
-from policy.windows import first_windows
+from policy.tree import select
+from policy.windows import LoggedStarts, first_windows, pick
 from storage.contracts.figures import ReturnStatistics
 from storage.contracts.task import Task
 
@@ -43,16 +44,21 @@ def evaluate(
     worlds: int,
     pessimism: float,
     steps: int | None = None,
+    others: LoggedStarts | None = None,
     seed: int = WITHHELD,
     device: str | torch.device = "cpu",
 ) -> Value:
     """Episodes (of at most `steps` control periods) from the task's start in about `worlds` worlds, shared among the
-    scenes, without exploration noise."""
+    scenes, without exploration noise. With `others`, about half of the worlds begin in those states
+    instead."""
     means, spreads, returns = [], [], []
     for index, scene in enumerate(scenes):
         held = scene.sample(max(2, worlds // len(scenes)), seed=seed + index, device=device)
         generator = torch.Generator().manual_seed(seed + index)
         start = first_windows(held, task, policy.features.history_steps, seed + index, generator)
+        if others is not None and len(others):
+            drawn = pick(others.windows, torch.randint(len(others), (held.n,), generator=generator))
+            start = select(torch.rand(held.n, generator=generator) < 0.5, drawn, start)
         start = type(start)(start.state.to(device), start.command.to(device))
         total = episode_returns(policy, held, task, start, seed=seed + index, steps=steps).cpu()
         for robot in range(int(held.robot.max()) + 1):

@@ -24,9 +24,18 @@ RATE_SHARE = 0.2
 
 
 def update(
-    learner: Learner, runs: list[Run], task: Task, config: PolicyConfig, steps: int, generator: torch.Generator
+    learner: Learner,
+    runs: list[Run],
+    task: Task,
+    config: PolicyConfig,
+    steps: int,
+    generator: torch.Generator,
+    *,
+    compare: bool = False,
 ) -> dict[str, float]:
-    """One collection of `steps` and PASSES passes over it, then the value updates. Moves `runs` on."""
+    """One collection of `steps` and PASSES passes over it, then the value updates. Moves `runs` on. No gradient passes
+    through the worlds, so there is nothing to `compare`."""
+    del compare
     smoothness = config.smoothness * learner.reward_unit
     windows, raws, old, gains, inputs, targets = [], [], [], [], [], []
     gained = 0.0

@@ -104,12 +104,14 @@ def advance(run: Run, task: Task, command: Tensor) -> Moved:
 
 
 def bound_outliers(gradient: Tensor, largest: float) -> Tensor:
-    """Gradient [N, C] with each world's norm at most `largest` times the median over worlds.
+    """Gradient [N, C] with each world's norm at most `largest` times the median over the worlds that have one.
 
     Near an unstable equilibrium the gradient of a few worlds grows without limit and would speak for all of them.
     """
     size = gradient.norm(dim=1, keepdim=True)
-    share: Tensor = (largest * size.median() / size.clamp_min(1e-12)).clamp(max=1.0)
+    told = size[size > 0]
+    median = told.median() if len(told) else size.new_zeros(())
+    share: Tensor = (largest * median / size.clamp_min(1e-12)).clamp(max=1.0)
     return gradient * share
 
 

@@ -21,10 +21,22 @@ from storage.contracts.task import Task
 
 
 def update(
-    learner: Learner, runs: list[Run], task: Task, config: PolicyConfig, steps: int, generator: torch.Generator
+    learner: Learner,
+    runs: list[Run],
+    task: Task,
+    config: PolicyConfig,
+    steps: int,
+    generator: torch.Generator,
+    *,
+    compare: bool = False,
 ) -> dict[str, float]:
-    """One policy update and the value updates that follow. Moves `runs` on by `steps` and cuts them from the graph."""
+    """One policy update and the value updates that follow. Moves `runs` on by `steps` and cuts them from the graph.
+
+    With `compare`, `agreement` is the cosine between the gradients of two halves of the worlds: its signal-to-noise
+    ratio is agreement / (1 - agreement).
+    """
     learner.actor.zero_grad()
+    halves: list[list[Tensor]] = []
     inputs: list[History] = []
     targets: list[Tensor] = []
     gained, smoothness = 0.0, config.smoothness * learner.reward_unit
@@ -32,23 +44,45 @@ def update(
         run.detach()
         noise = torch.randn(steps, run.worlds.n, run.window.command.shape[2], generator=generator).to(run.alive.device)
         seen = collect(run, learner.policy, task, noise, config.outlier_clip, smoothness)
+        if compare:
+            halves.append(_half_gradient(learner, seen, config))
         loss = actor_loss(learner, seen, config) / len(runs)
         loss.backward()
         windows, target = value_targets(learner, seen, config)
         inputs.append(windows)
         targets.append(target)
         gained += float(seen.reward.detach().mean()) / len(runs)
+    whole = [p.grad.clone() for p in learner.actor.parameters if p.grad is not None] if compare else []
     norm = learner.actor.clip(config.gradient_clip)
     if math.isfinite(norm):
         learner.actor.step()
         with torch.no_grad():
             learner.policy.log_std.clamp_(-3.0, 0.0)
     error = fit_value(learner, join(inputs), learner.rescale(torch.cat(targets)), config, generator)
-    return {"reward": gained, "gradient_norm": norm, "value_error": error}
+    found = {"reward": gained, "gradient_norm": norm, "value_error": error}
+    return found | ({"agreement": _agreement(whole, halves)} if compare else {})
 
 
-def actor_loss(learner: Learner, seen: Transitions, config: PolicyConfig) -> Tensor:
-    """Minus the weighted mean over worlds of the window's discounted return, closed by the target value, per step."""
+def _half_gradient(learner: Learner, seen: Transitions, config: PolicyConfig) -> list[Tensor]:
+    """The gradient that every other world gives, per parameter of the policy."""
+    even = (torch.arange(seen.reward.shape[1], device=seen.reward.device) % 2 == 0).to(seen.reward.dtype)
+    loss = actor_loss(learner, seen, config, even)
+    return list(torch.autograd.grad(loss, learner.actor.parameters, retain_graph=True, allow_unused=False))
+
+
+def _agreement(whole: list[Tensor], halves: list[list[Tensor]]) -> float:
+    """Cosine between the gradient of one half of the worlds and that of the other: `whole` is the mean of both."""
+    one = torch.cat([sum(parts).flatten() / len(halves) for parts in zip(*halves, strict=True)])
+    both = torch.cat([part.flatten() for part in whole])
+    other = 2.0 * both - one
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=0))
+
+
+def actor_loss(learner: Learner, seen: Transitions, config: PolicyConfig, share: Tensor | None = None) -> Tensor:
+    """Minus the weighted mean over worlds of the window's discounted return, closed by the target value, per step.
+
+    `share` [N] are further weights of the worlds.
+    """
     steps = seen.reward.shape[0]
     powers = learner.discount ** torch.arange(steps, device=seen.reward.device)
     alive_after = seen.alive[-1] & ~seen.terminated[-1]
@@ -59,6 +93,7 @@ def actor_loss(learner: Learner, seen: Transitions, config: PolicyConfig) -> Ten
     with torch.no_grad():
         surprise = gain - learner.target(*seen.windows[0])
         weight = tail_weights(surprise, config.tail_fraction, config.tail_weight) * seen.alive[0]
+        weight = weight if share is None else weight * share
     loss: Tensor = -(weight * gain).sum() / weight.sum().clamp_min(1.0) / steps**0.5
     return loss
 

@@ -41,6 +41,8 @@ from storage.contracts.task import Task
 
 Progress = Callable[[float, str], None]
 UPDATES = {"shac": shac.update, "ppo": ppo.update}
+_DISAGREE, _NEUTRAL, _AGREE, _FOLLOW = 0.15, 0.4, 0.7, 0.3
+"""Agreement below and above which the horizon changes, where it begins, and the share by which it follows."""
 NOTICEABLE = 0.01
 """A value has risen when it did by this share of its spread over hypotheses."""
 CANDIDATES = 8
@@ -117,14 +119,14 @@ class _Training:
             raise InputError("a policy needs at least one scene to train in, given none")
         self.scenes, self.task, self.config, self.device = list(scenes), task, config, device
         self.judges = list(judges)
+        # The beginnings of a task without start ranges are those of the few episodes there are: too few to judge by.
+        self.others = None if task.start else starts
         self.generator = torch.Generator().manual_seed(config.seed)
         surveyed, self.learner = make_learner(self.scenes, task, config, starts, warm_start, device)
         self.spec, self.reached = surveyed.spec, _all_of(surveyed.reached, starts)
         self.key = digest_of([config, task, self.spec, len(scenes)])
         self.pools = [StartPool(None if starts is None else starts.windows) for _ in self.scenes]
-        horizon = task.horizon_steps(self.spec)
-        self.steps = min(config.horizon_steps, horizon)
-        self.windows = max(1, min(config.windows, horizon // self.steps))
+        self.steps, self.agreement = min(config.horizon_steps, task.horizon_steps(self.spec)), _NEUTRAL
         self.updates = self.draws = self.stale = 0
         self.curve: list[dict[str, float]] = []
         self.best: Value | None = None
@@ -150,20 +152,42 @@ class _Training:
     def draw(self) -> None:
         """Fresh hypotheses and starts, then updates on them; an evaluation where one is due."""
         runs = [self._begin(index) for index in range(len(self.scenes))]
-        for _ in range(min(self.windows, self.config.updates - self.updates)):
+        windows = self._windows()
+        for window in range(min(windows, self.config.updates - self.updates)):
             self.learner.set_rates(self.config, self.updates / self.config.updates, warm=self.warm)
-            self.last = UPDATES[self.config.algorithm](
-                self.learner, runs, self.task, self.config, self.steps, self.generator
-            )
+            self.last |= UPDATES[self.config.algorithm](
+                self.learner, runs, self.task, self.config, self.steps, self.generator,
+                compare=self.config.adaptive and window == windows - 1,
+            )  # fmt: skip
             self.updates += 1
             for index, (run, pool) in enumerate(zip(runs, self.pools, strict=True)):
                 pool.add(History(run.window.state[run.alive], run.window.command[run.alive]), self.generator)
                 if not run.alive.all():
                     self._begin_again(index, run)
         self.draws += 1
+        self._adapt()
         evaluated = int(self.curve[-1]["updates"]) if self.curve else 0
         if self.updates - evaluated >= self.config.evaluate_every or self.updates >= self.config.updates:
             self._evaluate()
+
+    def _windows(self) -> int:
+        """Updates on one draw: about as many control periods at every horizon, and no more than the task has."""
+        most = max(1, self.task.horizon_steps(self.spec) // self.steps)
+        return max(1, min(round(self.config.windows * self.config.horizon_steps / self.steps), most))
+
+    def _adapt(self) -> None:
+        """A longer horizon as long as gradients agree, a shorter one where they do not (compare AHAC, Georgiev et al.
+        2024, arXiv:2405.17784, which watches the stiffness of contacts)."""
+        if "agreement" not in self.last:
+            return
+        self.agreement += _FOLLOW * (self.last["agreement"] - self.agreement)
+        fewest, most = max(1, self.config.horizon_steps // 4), 2 * self.config.horizon_steps
+        longest = min(most, self.task.horizon_steps(self.spec))
+        if self.agreement < _DISAGREE and self.steps > fewest:
+            self.steps, self.agreement = max(fewest, self.steps // 2), _NEUTRAL
+        elif self.agreement > _AGREE and self.steps < longest:
+            self.steps, self.agreement = min(longest, 2 * self.steps), _NEUTRAL
+        self.last["horizon"] = float(self.steps)
 
     def _begin(self, index: int) -> Run:
         """Worlds of scene `index` for this draw: some at the task's start, the others in logged or visited states."""
@@ -213,13 +237,12 @@ class _Training:
 
     def _good(self, n: int) -> History | None:
         """The `n` most rewarding of many such states."""
-        if n == 0 or (not free(self.spec) and not len(self.reached)):
-            return None
-        if free(self.spec) and self.task.reward is not None:
-            wide = self._wide(CANDIDATES * n)
-            assert wide is not None
+        wide = self._wide(CANDIDATES * n) if free(self.spec) and self.task.reward is not None else None
+        if wide is not None:
             reward = self.task.reward_of(self.spec, wide.state[:, -1], wide.command[:, -1], torch)
             return rewarding(wide, reward, n)
+        if n == 0 or not len(self.reached):
+            return None
         index = torch.randint(len(self.reached), (CANDIDATES * n,), generator=self.generator)
         reward = rewards_of(self.spec, self.task, self.reached)[index]
         return rewarding(pick(self.reached.windows, index), reward, n)
@@ -234,6 +257,7 @@ class _Training:
             worlds=config.evaluation_worlds,
             pessimism=config.pessimism,
             steps=config.evaluation_steps,
+            others=self.others,
             device=self.device,
         )
         self.curve.append(
@@ -283,6 +307,9 @@ class _Training:
             "updates": self.updates,
             "draws": self.draws,
             "stale": self.stale,
+            "steps": self.steps,
+            "agreement": self.agreement,
+            "last": self.last,
             "curve": self.curve,
             "best": None if self.best is None else asdict(self.best),
             "reward_scale": self.learner.reward_scale,
@@ -307,6 +334,7 @@ class _Training:
             pool.visited = History(held["state"].to(self.device), held["command"].to(self.device)) if held else None
         self.updates, self.draws, self.stale = values["updates"], values["draws"], values["stale"]
         self.curve, self.learner.reward_scale = values["curve"], values["reward_scale"]
+        self.steps, self.agreement, self.last = values["steps"], values["agreement"], values["last"]
         self.best = None if values["best"] is None else value_from(values["best"])
 
     def _networks(self) -> tuple[tuple[str, torch.nn.Module], ...]:

@@ -16,10 +16,8 @@ import torch
 from policy.checkpoint import progressed
 from policy.config import PolicyConfig
 from policy.export import export_onnx
-from policy.simulated import ground_all
-from policy.train import train_policy
+from policy.grounded import train_grounded
 from policy.weights import pack_network, unpack_network
-from policy.windows import logged_windows
 from simulator.simulator import Simulator
 from storage.codecs.episodes import decode_episode
 from storage.contracts.bundles import PolicyManifest, SimulatorManifest
@@ -65,8 +63,10 @@ def train_population(
 ) -> Trained:
     """Trains one policy per seed over all robots of `episodes`: robot -> its encoded episodes, the prompt for it.
 
-    The logged states are starts of training, too. `warm_start` are packed weights. Ray must be initialised; where its
-    cluster has GPUs, the seeds share them. Raises InputError without seeds or robots.
+    The logged states are starts of training, too. `warm_start` are packed weights of an earlier policy: every other
+    seed goes on from it and the others begin afresh, so that no mistake is handed down for ever; it is a candidate
+    itself. Ray must be initialised; where its cluster has GPUs, the seeds share them. Raises InputError without seeds
+    or robots.
     """
     if not seeds or not episodes:
         raise InputError(f"a population needs seeds and robots, given {len(seeds)} seeds and {len(episodes)} robots")
@@ -79,8 +79,8 @@ def train_population(
     )
     remote = _train_one.options(num_gpus=gpu_share(gpus, len(seeds)))
     tasks = [
-        remote.remote(shared, config.model_copy(update={"seed": seed}).to_json(), str(path))
-        for seed, path in zip(seeds, paths, strict=True)
+        remote.remote(shared, config.model_copy(update={"seed": seed}).to_json(), str(path), place % 2 == 0)
+        for place, (seed, path) in enumerate(zip(seeds, paths, strict=True))
     ]
     _wait(tasks, paths, config.updates, progress)
     return _best(ray.get(tasks), seeds, spec, task, simulator_digest)
@@ -97,21 +97,23 @@ def gpu_share(gpus: float, tasks: int) -> float:
 
 
 @ray.remote(num_cpus=1, max_retries=_RETRIES)
-def _train_one(shared: Any, config_json: bytes, checkpoint: str) -> dict[str, Any]:
+def _train_one(shared: Any, config_json: bytes, checkpoint: str, warm: bool) -> dict[str, Any]:
     (manifest, files), prompts, spec_json, task_json, warm_start = shared
     torch.set_num_threads(1)
     simulator = Simulator.from_files(SimulatorManifest.from_json(manifest), files)
     spec, task = RobotSpec.from_json(spec_json), Task.from_json(task_json)
     config = PolicyConfig.from_json(config_json)
     episodes = [[decode_episode(data) for data in clips] for clips in prompts]
-    starts = logged_windows([e for clips in episodes for e in clips], config.history_steps)
-    trained = train_policy(
-        ground_all(simulator, spec, episodes),
+    earlier = unpack_network(warm_start) if warm_start is not None else None
+    trained = train_grounded(
+        simulator,
+        spec,
+        episodes,
         task,
         config,
-        starts=starts if len(starts) else None,
         checkpoint=Path(checkpoint),
-        warm_start=unpack_network(warm_start) if warm_start is not None else None,
+        warm_start=earlier if warm else None,
+        incumbent=earlier,
         device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
     )
     _, onnx = export_onnx(trained.network, spec, task)

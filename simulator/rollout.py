@@ -19,6 +19,7 @@ from simulator.fleet import Batch, Group
 from simulator.frame import Frame
 from simulator.model import Traits
 from simulator.network import Conditioning, Weights
+from simulator.task_head import TaskRows
 
 _DISCRETE_WEIGHT = 0.5
 _TASK_WEIGHT = 1.0
@@ -101,31 +102,30 @@ def batch_loss(
     kl = 0.5 * (mean**2 + deviation**2 - 1.0 - 2.0 * deviation.log()).sum((1, 3)).mean(-1)
     total = total + config.kl_weight * kl
     if batch.task is not None and (traits.rewarded or traits.terminates):
-        total = total + _TASK_WEIGHT * _task_loss(w, group, batch, jittered, mean, deviation, noise, traits)
+        bias = _task_bias(w, batch, mean, deviation, noise)
+        total = total + _TASK_WEIGHT * _task_loss(w, group, batch, batch.task, bias, traits)
     return total
 
 
-def _task_loss(
-    w: Weights, group: Group, batch: Batch, jittered: Frame, mean: Tensor, deviation: Tensor, noise: Noise,
-    traits: Traits,
-) -> Tensor:  # fmt: skip
-    """[M] loss of the task head on logged intervals, each under one scene sample of its group."""
-    assert batch.task is not None
+def _task_bias(w: Weights, batch: Batch, mean: Tensor, deviation: Tensor, noise: Noise) -> Tensor:
+    """[M, E, G, d]: the task head's conditioning, under one scene sample of each group."""
+    normal = noise.scene[:, : batch.chunks.shape[1]].unflatten(-1, (mean.shape[1], -1)).transpose(1, 2)
+    return task_head.condition(w, batch.static, mean + deviation * normal)
+
+
+def _task_loss(w: Weights, group: Group, batch: Batch, task: TaskRows, bias: Tensor, traits: Traits) -> Tensor:
+    """[M] loss of the task head on the logged intervals of `task`."""
     recording, groups = group.recording, batch.chunks.shape[1]
-    per = batch.task.rows.shape[1] // groups
+    per = task.rows.shape[1] // groups
 
     def intervals(value: Tensor) -> Tensor:
         return value.repeat_interleave(per, 2)
 
-    normal = noise.scene[:, :groups].unflatten(-1, (mean.shape[1], -1)).transpose(1, 2)
-    bias = task_head.condition(w, batch.static, mean + deviation * normal)
     factors = (batch.slot_factor, batch.rate_factor, batch.input_factor)
     frame = group.frame.rescaled(*(intervals(f) for f in factors))
-    inputs = frame.normalise_inputs(recording.inputs[batch.task.rows].permute(0, 2, 1, 3)[..., None, :], rows=1)
-    reward = (recording.reward[batch.task.rows] - traits.reward_center) / traits.reward_scale
-    return task_head.loss(
-        w, intervals(bias), frame, recording, batch.task, inputs[..., 0, :], reward, traits.terminates
-    )
+    inputs = frame.normalise_inputs(recording.inputs[task.rows].permute(0, 2, 1, 3)[..., None, :], rows=1)
+    reward = (recording.reward[task.rows] - traits.reward_center) / traits.reward_scale
+    return task_head.loss(w, intervals(bias), frame, recording, task, inputs[..., 0, :], reward, traits.terminates)
 
 
 def crps(group: Group, observed: Tensor, target: Tensor, samples: int) -> Tensor:

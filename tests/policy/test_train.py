@@ -10,7 +10,7 @@ from policy.config import PolicyConfig
 from policy.learner import Learner, make_learner
 from policy.network import PolicyNetwork
 from policy.rollout import Transitions, begin, bound_outliers, collect, episode_returns, survival_of
-from policy.shac import tail_weights, value_targets
+from policy.shac import _agreement, tail_weights, update, value_targets
 from policy.train import TrainedPolicy, _Training, train_policy
 from policy.weights import pack_network
 from policy.windows import first_window
@@ -219,3 +219,26 @@ def test_runs_that_have_ended_begin_anew_and_the_others_go_on() -> None:
     assert same[::2].all()
     assert not same[1::2].any()
     assert torch.equal(run.state.x, run.window.state[:, -1, 0])
+
+
+def test_agreement_is_the_cosine_between_the_gradients_of_two_halves() -> None:
+    one = torch.tensor([1.0, 0.0])
+    for other, expected in ((one, 1.0), (torch.tensor([0.0, 3.0]), 0.0), (-2.0 * one, -1.0)):
+        whole = (one + other) / 2
+        found = _agreement([whole[:1], whole[1:]], [[one[:1], one[1:]]])
+        assert found == pytest.approx(expected, abs=1e-6)
+    run = begin(PointWorlds(32), first_window(POINT, torch.zeros(32, 1), 1), 0)
+    draw = torch.Generator().manual_seed(0)
+    found = update(learner_of(SMALL), [run], REACH_ONE, SMALL, 1, draw, compare=True)
+    assert found["agreement"] > 0.99  # from 0 all want up
+
+
+def test_the_horizon_follows_the_agreement_within_its_bounds() -> None:
+    config = SMALL.model_copy(update={"horizon_steps": 4})
+    training = _Training([PointScene()], [PointScene()], REACH_ONE, config, None, None, torch.device("cpu"))
+    for agreement, expected in ((0.0, 1), (1.0, 8)):
+        for _ in range(20):
+            training.last = {"agreement": agreement}
+            training._adapt()
+        assert training.steps == expected
+    assert training._windows() == 1  # twice the horizon in a task of ten periods
