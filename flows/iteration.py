@@ -159,7 +159,7 @@ def train_policy_step(ctx: Context, iteration: int, simulator: str, prompts: Pro
     seed = ctx.config.seed * 101 + iteration
     inputs = [simulator, parent or "", *(digest for robot in sorted(prompts) for digest in prompts[robot])]
     step = pure_step(
-        "train-policy", 1, config=[ctx.config.policy, ctx.fleet.task, ctx.config.population], seed=seed, inputs=inputs,
+        "train-policy", 2, config=[ctx.config.policy, ctx.fleet.task, ctx.config.population], seed=seed, inputs=inputs,
         campaign=ctx.campaign, iteration=iteration,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ def campaign_config(robot: str, *, fleet: int, seed: int, preset: Preset = "stan
             robot=robot, fleet=fleet, seed=seed,
             collection=CollectionConfig(evaluation_episodes=2, exploration_episodes=1, held_out_episodes=1),
             simulator=SimulatorConfig(updates=60, warm_updates=40, checkpoint_every=10, members=2),
-            policy=PolicyConfig(updates=24, worlds=16, windows=4, evaluate_every=2, evaluation_worlds=8),
+            policy=PolicyConfig(updates=24, worlds=16, windows=4, evaluate_every=8, evaluation_worlds=8),
         )  # fmt: skip
     return CampaignConfig(
         robot=robot,
