@@ -210,6 +210,35 @@ def _worst_formats(result: dict[str, Any]) -> dict[str, Any]:
     return result | {"figures": figures, "targets": targets, "missed": sorted(missed)}
 
 
+def learning_tables() -> str:
+    """Steps of the real robot until a policy is good, one row per task; then what is compared with the full loop."""
+    rows = []
+    for path in sorted(RESULTS.glob("sample_efficiency_*.json")):
+        result = load(path.stem)
+        steps = [result["figures"][f"steps to the threshold, {word}"]["value"] for word in ("median", "fewest", "most")]
+        solved, limit = result["figures"]["seeds solved"], result["targets"]["steps to the threshold, median"]["limit"]
+        rows.append(
+            [
+                result["task"],
+                f"{result['threshold']:g}",
+                f"{steps[0]:,.0f} [{steps[1]:,.0f}, {steps[2]:,.0f}]",
+                f"{solved['value']:.0f} of {solved['n']}",
+                f"{result['figures']['best mean return, median over seeds']['value']:.0f}",
+                f"{limit:,.0f}",
+                "**missed**" if result["missed"] else "met",
+                f"{result['figures']['wall time per iteration']['value']:.0f}",
+            ]
+        )
+    head = ["task", "return to reach", "steps: median [range]", "seeds solved", "best mean return", "at most", "",
+            "s per iteration"]  # fmt: skip
+    parts = [markdown(head, rows)] if rows else []
+    for name in ("compounding", "worker_kill"):
+        if (RESULTS / f"{name}.json").is_file():
+            every = tuple(re.escape(key) for key in load(name)["figures"])
+            parts.append(f"`python -m tests.benchmarks.{name} --json --save`\n\n{compact_table(load(name), every)}")
+    return "\n\n".join(part.rstrip() for part in parts)
+
+
 def benchmark_table(name: str) -> Callable[[], str]:
     def table() -> str:
         result = load(name)
@@ -245,6 +274,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "double_pendulum": benchmark_table("double_pendulum"),
     "simulator": simulator_tables,
     "ingest": ingest_tables,
+    "learning": learning_tables,
 }
 
 

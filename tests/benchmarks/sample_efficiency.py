@@ -160,7 +160,7 @@ def main() -> None:
     targets = {"steps to the threshold, median": Target(float(goal.limit), "lower")}
     targets |= {"seeds solved": Target(float(len(seeds)), "higher")}
     result: dict[str, Any] = envelope(name, figures(goal, trials, limit), targets, seeds)
-    result["threshold"] = goal.threshold
+    result |= {"task": goal.driver, "threshold": goal.threshold}
     result["curves"] = {str(trial.seed): trial.curve for trial in trials}
     publish(result, arguments)
 
