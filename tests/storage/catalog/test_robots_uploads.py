@@ -3,7 +3,7 @@
 import pytest
 
 from storage.catalog.catalog import Catalog
-from storage.catalog.uploads import UploadRow
+from storage.catalog.uploads import UploadRow, rarest_piece
 from storage.contracts.errors import ConflictError, ContractError, UnknownName
 from storage.contracts.robot import RobotSpec
 
@@ -111,3 +111,24 @@ def test_wrong_states_and_ids_are_named(catalog: Catalog, upload: UploadRow) -> 
     assert catalog.uploads.get(upload.id).state == "receiving"
     assert [row.id for row in catalog.uploads.list(robot="p-1", state="receiving")] == [upload.id]
     assert catalog.uploads.list(robot="p-2") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "piece"),
+    [("run-77.mcap", "-77."), ("nowhere", "nowhere"), ("77", "77"), ("a_20261122_b.csv", "_20261122_"), ("..", "..")],
+)
+def test_the_rarest_piece_of_a_name_is_looked_up(name: str, piece: str) -> None:
+    assert rarest_piece(name) == piece
+    assert rarest_piece(name) in name
+
+
+def test_uploads_are_found_by_any_part_of_their_name(catalog: Catalog, pendulum_spec: RobotSpec) -> None:
+    catalog.robots.register("p-1", pendulum_spec)
+    names = ["run-77.mcap", "run-77.csv", "run-177.mcap", "a%b.csv"]
+    for i, name in enumerate(names):
+        catalog.uploads.begin("p-1", f"{i:064x}", 1, "csv", f"key-{i}", name=name)
+    found = {term: {row.name for row in catalog.uploads.page(name=term)} for term in ("run-77", "77.mcap", "%b", "x")}
+    assert found == {
+        "run-77": {"run-77.mcap", "run-77.csv"}, "77.mcap": {"run-77.mcap", "run-177.mcap"}, "%b": {"a%b.csv"},
+        "x": set(),
+    }  # fmt: skip
