@@ -64,9 +64,8 @@ class Deployed:
     network: PolicyNetwork
 
     @classmethod
-    def of(cls, trained: TrainedPolicy, spec: RobotSpec, task: Task) -> "Deployed":
-        manifest, onnx = export_onnx(trained.network, spec, task, seed=trained.config.seed)
-        return cls(manifest, onnx, trained.network)
+    def of(cls, network: PolicyNetwork, spec: RobotSpec, task: Task, seed: int) -> "Deployed":
+        return cls(*export_onnx(network, spec, task, seed=seed), network)
 
 
 @dataclass
@@ -79,6 +78,9 @@ class LocalLoop:
     episodes: list[Episode] = field(default_factory=list)
     simulator: Simulator | None = None
     policy: Deployed | None = None
+    """The best by its pessimistic value in the simulator."""
+    explorer: Deployed | None = None
+    """The policy that was trained last, whether it is the best or not: what it does differently teaches."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by what it was spent on."""
 
@@ -142,7 +144,8 @@ class LocalLoop:
                 self.simulator, self.spec, self.prompts(), self.task, config, logs=self.episodes,
                 sampled=self.config.sampled, checkpoint=checkpoint, warm_start=warm, incumbent=earlier,
             )  # fmt: skip
-        self.policy = Deployed.of(trained, self.spec, self.task)
+        self.policy = Deployed.of(trained.network, self.spec, self.task, config.seed)
+        self.explorer = Deployed.of(trained.last, self.spec, self.task, config.seed)
         return trained
 
     def prompts(self) -> list[list[Episode]]:

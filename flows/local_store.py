@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from flows.local_loop import Deployed, LocalLoop
-from policy.export import export_onnx
 from policy.weights import pack_network, unpack_network
 from simulator.simulator import Simulator
 from storage.codecs.episodes import decode_episode, encode_episode
@@ -33,10 +32,12 @@ def save(loop: LocalLoop, folder: Path, facts: dict[str, Any]) -> None:
             (fresh / f"simulator-{role}.safetensors").write_bytes(data)
         manifest = SimulatorManifest(name="local", dataset="0" * 64, **parts)
         (fresh / "simulator.json").write_bytes(manifest.to_json())
-    if loop.policy is not None:
-        (fresh / "policy.safetensors").write_bytes(pack_network(loop.policy.network))
-        (fresh / "policy-seed.json").write_text(json.dumps(loop.policy.manifest.seed))
-    (fresh / _STATE).write_text(json.dumps({"facts": facts, "seconds": loop.seconds}))
+    seeds = {}
+    for role, policy in (("policy", loop.policy), ("explorer", loop.explorer)):
+        if policy is not None:
+            (fresh / f"{role}.safetensors").write_bytes(pack_network(policy.network))
+            seeds[role] = policy.manifest.seed
+    (fresh / _STATE).write_text(json.dumps({"facts": facts, "seconds": loop.seconds, "policies": seeds}))
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
         folder.rename(old)
@@ -55,10 +56,9 @@ def restore(loop: LocalLoop, folder: Path) -> dict[str, Any] | None:
         manifest = SimulatorManifest.from_json((folder / "simulator.json").read_bytes())
         files = {role: (folder / f"simulator-{role}.safetensors").read_bytes() for role in manifest.files}
         loop.simulator = Simulator.from_files(manifest, files)
-    if (folder / "policy.safetensors").is_file():
-        network = unpack_network((folder / "policy.safetensors").read_bytes())
-        seed = json.loads((folder / "policy-seed.json").read_text())
-        loop.policy = Deployed(*export_onnx(network, loop.spec, loop.task, seed=seed), network)
+    for role, seed in state["policies"].items():
+        network = unpack_network((folder / f"{role}.safetensors").read_bytes())
+        setattr(loop, role, Deployed.of(network, loop.spec, loop.task, seed))
     loop.seconds = state["seconds"]
     facts: dict[str, Any] = state["facts"]
     return facts

@@ -8,6 +8,7 @@ This module starts no processes and writes nothing but its checkpoint.
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,6 +56,9 @@ class TrainedPolicy:
     nothing else."""
 
     network: PolicyNetwork
+    last: PolicyNetwork
+    """The policy as training left it: not worth more than `network`, and other than it, which makes it teach more about
+    where the simulator is wrong."""
     spec: RobotSpec
     task: Task
     config: PolicyConfig
@@ -280,6 +284,7 @@ class _Training:
     def result(self) -> TrainedPolicy:
         best = self.best if self.best is not None else self._evaluate()
         policy, config = self.learner.policy, self.config
+        last = deepcopy(policy)
         policy.load_state_dict(self.best_weights)
         audit = evaluate(
             policy,
@@ -290,7 +295,7 @@ class _Training:
             seed=AUDIT,
             device=self.device,
         )
-        return TrainedPolicy(policy, self.spec, self.task, config, best, statistics(audit), tuple(self.curve))
+        return TrainedPolicy(policy, last, self.spec, self.task, config, best, statistics(audit), tuple(self.curve))
 
     def save(self, path: Path) -> None:
         tensors = {"generator": self.generator.get_state()}

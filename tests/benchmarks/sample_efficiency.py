@@ -82,7 +82,8 @@ class Trial:
         while self.steps < wanted:
             purpose: Purpose = "random" if iteration == 0 else ("exploration" if self.episodes % 2 else "evaluation")
             seed = self.seed * 100_003 + self.episodes
-            loop.episodes += loop.run("robot-1", loop.plan(purpose, seed), loop.policy if iteration else None)
+            runs = {"random": None, "exploration": loop.explorer}.get(purpose, loop.policy)
+            loop.episodes += loop.run("robot-1", loop.plan(purpose, seed), runs)
             self.episodes += 1
         loop.retrain(iteration)
         trained = loop.improve(iteration)

@@ -59,7 +59,7 @@ def test_an_iteration_trains_and_deploys_and_the_loop_goes_on_from_disk(tmp_path
     other = loop_of(2)
     assert local_store.restore(other, tmp_path / "saved") == {"note": 7}
     for one in (loop, other):
-        one.episodes += one.run(FAMILY.serial(1), one.plan("exploration", 5), one.policy)
+        one.episodes += one.run(FAMILY.serial(1), one.plan("exploration", 5), one.explorer)
         one.retrain(1)
         one.improve(1)
     assert loop.policy is not None

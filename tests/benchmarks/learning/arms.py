@@ -75,7 +75,8 @@ class Experiment:
         for index, serial in enumerate(loop.robots):
             for place, purpose in enumerate(purposes):
                 seed = (self.draw * 1_000 + iteration * 50 + index * 10 + place) * 7 + self.config.seed
-                fresh += loop.run(serial, loop.plan(purpose, seed), loop.policy if purpose != "excitation" else None)
+                runs = {"evaluation": loop.policy, "exploration": loop.explorer}.get(purpose)
+                fresh += loop.run(serial, loop.plan(purpose, seed), runs)
         row: Row = {"before": self._error(loop, fresh)} if loop.simulator is not None else {}
         loop.episodes += fresh
         if arm != "frozen" or iteration == 0:
