@@ -166,7 +166,7 @@ class Lost(Contract):
     priority: Literal["incident", "intervention", "on_demand", "routine"] = "routine"
     name: str | None = Field(default=None, pattern=FILE_NAME)
     reason: str = Field(max_length=300)
-    at_ns: Whole = Field(ge=0, le=2**62)
+    at_ns: Whole = Field(ge=0, le=4 * 10**18)
 
 
 class LostLogs(Contract):
