@@ -4,6 +4,7 @@ What a robot runs, logs and is asked for is made by the same code as in a fleet 
 conversion), so equal plans give equal logs. Nothing is stored: campaigns with a catalog are `flows.campaign`.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from fleet_ingest.convert_robot_log import robot_log_to_episode
@@ -57,15 +59,17 @@ class LoopConfig(Contract):
 
 @dataclass(frozen=True)
 class Deployed:
-    """A policy as robots run it, with the network that it was exported from."""
+    """A policy as robots run it, with the network that it was exported from. `least`: a real return below this says
+    that the simulator overrates it: the simulated mean less one deviation."""
 
     manifest: PolicyManifest
     onnx: bytes
     network: PolicyNetwork
+    least: float = -math.inf
 
     @classmethod
-    def of(cls, network: PolicyNetwork, spec: RobotSpec, task: Task, seed: int) -> "Deployed":
-        return cls(*export_onnx(network, spec, task, seed=seed), network)
+    def of(cls, network: PolicyNetwork, spec: RobotSpec, task: Task, seed: int, least: float = -math.inf) -> "Deployed":
+        return cls(*export_onnx(network, spec, task, seed=seed), network, least)
 
 
 @dataclass
@@ -136,7 +140,7 @@ class LocalLoop:
         if self.simulator is None:
             raise InputError("there is no simulator to train a policy in yet", remedy="Call retrain first.")
         config = self.config.policy.model_copy(update={"seed": self.config.seed * 101 + iteration})
-        earlier = None if self.policy is None else self.policy.network
+        earlier = None if self.policy is None or self.refuted else self.policy.network
         how = self.config.beginnings
         warm = earlier if how == "warm" or (how == "alternating" and iteration % 2 == 0) else None
         with self._timed("policy"):
@@ -144,9 +148,20 @@ class LocalLoop:
                 self.simulator, self.spec, self.prompts(), self.task, config, logs=self.episodes,
                 sampled=self.config.sampled, checkpoint=checkpoint, warm_start=warm, incumbent=earlier,
             )  # fmt: skip
-        self.policy = Deployed.of(trained.network, self.spec, self.task, config.seed)
+        least = trained.simulated.mean - trained.spread
+        self.policy = Deployed.of(trained.network, self.spec, self.task, config.seed, least)
         self.explorer = Deployed.of(trained.last, self.spec, self.task, config.seed)
         return trained
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the policy's own evaluation episodes earned less than the simulator promised. Such a policy is no
+        candidate again: what overrates it once would do so for ever, and keep better ones from being tried."""
+        if self.policy is None:
+            return False
+        digest = self.policy.manifest.digest
+        own = [e for e in self.episodes if e.policy == digest and e.tags.get("purpose") == "evaluation"]
+        return bool(own) and float(np.mean(self.returns(own))) < self.policy.least
 
     def prompts(self) -> list[list[Episode]]:
         """The latest episodes of each robot that has any."""

@@ -5,6 +5,7 @@ the caller adds as JSON. It is a checkpoint for one machine; campaigns keep thei
 """
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -32,12 +33,12 @@ def save(loop: LocalLoop, folder: Path, facts: dict[str, Any]) -> None:
             (fresh / f"simulator-{role}.safetensors").write_bytes(data)
         manifest = SimulatorManifest(name="local", dataset="0" * 64, **parts)
         (fresh / "simulator.json").write_bytes(manifest.to_json())
-    seeds = {}
+    policies = {}
     for role, policy in (("policy", loop.policy), ("explorer", loop.explorer)):
         if policy is not None:
             (fresh / f"{role}.safetensors").write_bytes(pack_network(policy.network))
-            seeds[role] = policy.manifest.seed
-    (fresh / _STATE).write_text(json.dumps({"facts": facts, "seconds": loop.seconds, "policies": seeds}))
+            policies[role] = [policy.manifest.seed, policy.least if math.isfinite(policy.least) else None]
+    (fresh / _STATE).write_text(json.dumps({"facts": facts, "seconds": loop.seconds, "policies": policies}))
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
         folder.rename(old)
@@ -56,9 +57,9 @@ def restore(loop: LocalLoop, folder: Path) -> dict[str, Any] | None:
         manifest = SimulatorManifest.from_json((folder / "simulator.json").read_bytes())
         files = {role: (folder / f"simulator-{role}.safetensors").read_bytes() for role in manifest.files}
         loop.simulator = Simulator.from_files(manifest, files)
-    for role, seed in state["policies"].items():
+    for role, (seed, least) in state["policies"].items():
         network = unpack_network((folder / f"{role}.safetensors").read_bytes())
-        setattr(loop, role, Deployed.of(network, loop.spec, loop.task, seed))
+        setattr(loop, role, Deployed.of(network, loop.spec, loop.task, seed, -math.inf if least is None else least))
     loop.seconds = state["seconds"]
     facts: dict[str, Any] = state["facts"]
     return facts

@@ -25,7 +25,7 @@ def campaign_config(robot: str, *, fleet: int, seed: int, preset: Preset = "stan
         fleet=fleet,
         seed=seed,
         simulator=SimulatorConfig(updates=400, warm_updates=250),
-        policy=PolicyConfig(updates=300),
+        policy=PolicyConfig(updates=200),
     )
 
 

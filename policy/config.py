@@ -21,9 +21,10 @@ class PolicyConfig(Contract):
     """Worlds stepped together, over all scenes."""
     horizon_steps: int = Field(default=32, ge=1, le=512)
     """Control periods between two updates, at first; gradients pass through this many steps."""
-    adaptive: bool = True
+    adaptive: bool = False
     """Whether the horizon of the first-order trainer follows the agreement of the gradients of two halves of the
-    worlds: halved where they have little in common, doubled where much, from a quarter to twice `horizon_steps`."""
+    worlds: halved where they have little in common, doubled where much, from a quarter to twice `horizon_steps`. Off,
+    because what was measured is worse with it (`tests/benchmarks/LOG.md`)."""
     windows: int = Field(default=8, ge=1)
     """Updates made on one draw of hypotheses; then fresh hypotheses and fresh starts are drawn."""
     history_steps: int = Field(default=5, ge=1, le=256)

@@ -65,6 +65,8 @@ class TrainedPolicy:
     value: Value
     simulated: ReturnStatistics
     curve: tuple[dict[str, float], ...]
+    spread: float
+    """Deviation of the returns behind `simulated`."""
 
 
 def train_policy(
@@ -295,7 +297,9 @@ class _Training:
             seed=AUDIT,
             device=self.device,
         )
-        return TrainedPolicy(policy, last, self.spec, self.task, config, best, statistics(audit), tuple(self.curve))
+        return TrainedPolicy(
+            policy, last, self.spec, self.task, config, best, statistics(audit), tuple(self.curve), audit.spread
+        )
 
     def save(self, path: Path) -> None:
         tensors = {"generator": self.generator.get_state()}

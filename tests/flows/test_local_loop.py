@@ -1,5 +1,6 @@
 """The loop in one process: what robots log there is what a fleet's robots log, and a killed loop goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,21 @@ def test_an_iteration_trains_and_deploys_and_the_loop_goes_on_from_disk(tmp_path
     assert loop.policy.manifest.digest == other.policy.manifest.digest
     assert set(loop.seconds) == {"robots", "simulator", "policy"}
     assert np.isfinite(loop.returns(loop.episodes)).all()
+
+
+def test_a_policy_that_reality_refuted_is_no_candidate_again() -> None:
+    loop, serial = loop_of(), FAMILY.serial(1)
+    loop.episodes += loop.run(serial, loop.plan("excitation", 1))
+    loop.retrain(0)
+    loop.improve(0)
+    assert loop.policy is not None
+    assert not loop.refuted  # nobody has tried it yet
+    loop.episodes += loop.run(serial, loop.plan("evaluation", 2), loop.policy)
+    (earned,) = loop.returns(loop.episodes[-1:])
+    loop.policy = replace(loop.policy, least=earned - 0.1)
+    assert not loop.refuted
+    loop.policy = replace(loop.policy, least=earned + 0.1)
+    assert loop.refuted
 
 
 def test_a_save_that_was_killed_between_its_renames_is_put_back(tmp_path: Path) -> None:
