@@ -103,9 +103,7 @@ def read_records(
                 _check_crc("data section", end.data_section_crc, crc, name)
                 in_summary, cover.data_section = True, end.data_section_crc != 0
                 yield end
-                position += _FRAME.size + length
-                continue
-            if in_summary:
+            elif in_summary:
                 summary_crc = zlib.crc32(body, zlib.crc32(frame, summary_crc))
             else:
                 crc = zlib.crc32(body, zlib.crc32(frame, crc))
@@ -118,18 +116,24 @@ def read_records(
             elif opcode == Opcode.MESSAGE:
                 cover.loose_messages += 1
                 yield _message(body, name, plain)
-            elif opcode in _PARSERS:
-                record = _parse(opcode, body, name)
-                if opcode == Opcode.ATTACHMENT:
-                    _check_attachment(record, body, name)
-                yield record
-            elif opcode != Opcode.MESSAGE_INDEX and opcode < 0x80:
-                raise DataError(f"'{name}' holds a record of the reserved kind {opcode:#04x}", code="corrupt")
+            elif opcode != Opcode.DATA_END:
+                yield from _other(opcode, body, name)
             position += _FRAME.size + length
     except DataError as error:
         if error.code not in _BREAKS or expanded > limits.expanded_bytes:
             raise
         raise Damaged(str(error), code=error.code, offset=position, remedy=error.remedy) from error
+
+
+def _other(opcode: int, body: bytes, name: str) -> Iterator[Any]:
+    """The record, if its kind is one that is read; kinds that the format leaves to others are passed over."""
+    if opcode in _PARSERS:
+        record = _parse(opcode, body, name)
+        if opcode == Opcode.ATTACHMENT:
+            _check_attachment(record, body, name)
+        yield record
+    elif opcode != Opcode.MESSAGE_INDEX and opcode < 0x80:
+        raise DataError(f"'{name}' holds a record of the reserved kind {opcode:#04x}", code="corrupt")
 
 
 def _unpacked(body: bytes, name: str, limits: Limits, cover: Cover, position: int) -> bytes:
