@@ -17,9 +17,9 @@ def note_routes(notes: Notes, gate: Gate) -> APIRouter:
         gate.robot(actor, body.robot)
         return notes.add(body, actor)
 
-    @router.post("/{identifier}/photos")
+    @router.post("/{identifier}/slots")
     def slot(identifier: Identifier, body: Photo, actor: Caller) -> PhotoSlot:
-        """Where the bytes of a photo go."""
+        """Where the bytes of a photo go. The photo is there once its bytes were sent and completed."""
         note = notes.row(identifier)
         gate.robot(actor, note.robot)
         return notes.slot(note, body)

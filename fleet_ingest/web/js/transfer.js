@@ -192,7 +192,7 @@ export async function sendPhoto(note, file) {
   const worker = new Transfer(file, file.name, {});
   const { sha256 } = await worker.hashed();
   const photo = { sha256, size: file.size, name: cleaned(file.name), media_type: file.type };
-  const slot = await call("POST", `/notes/${note}/photos`, photo);
+  const slot = await call("POST", `/notes/${note}/slots`, photo);
   if (!slot.held) {
     const headers = Object.fromEntries(Object.entries(slot.headers).filter(([name]) => name !== "content-length"));
     const answer = await fetch(slot.url, { method: "PUT", headers, body: file });

@@ -77,8 +77,8 @@ def test_photos_are_verified_and_belong_to_their_note(service: Service) -> None:
     note = service.post("/notes", {"robot": A, "text": "loose cable", "session": "monday"}).json()["id"]
     data = b"\x89PNG\r\n\x1a\n" + b"pixels" * 10
     photo = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "name": "a.png", "media_type": "image/png"}
-    problem(service.post(f"/notes/{note}/photos", photo, B), 403, "forbidden")
-    slot = service.post(f"/notes/{note}/photos", photo).json()
+    problem(service.post(f"/notes/{note}/slots", photo, B), 403, "forbidden")
+    slot = service.post(f"/notes/{note}/slots", photo).json()
     problem(service.post(f"/notes/{note}/photos/{photo['sha256']}/complete", photo), 409, "photo_missing")
     assert httpx.put(slot["url"], content=data, headers=slot["headers"], trust_env=False).status_code == 200
     kept = service.post(f"/notes/{note}/photos/{photo['sha256']}/complete", photo).json()
@@ -87,7 +87,7 @@ def test_photos_are_verified_and_belong_to_their_note(service: Service) -> None:
     assert httpx.get(url, trust_env=False).content == data
     text = b"#!/bin/sh\necho no picture at all\n"
     script = photo | {"sha256": hashlib.sha256(text).hexdigest(), "size": len(text)}
-    slot = service.post(f"/notes/{note}/photos", script).json()
+    slot = service.post(f"/notes/{note}/slots", script).json()
     httpx.put(slot["url"], content=text, headers=slot["headers"], trust_env=False)
     problem(service.post(f"/notes/{note}/photos/{script['sha256']}/complete", script), 422, "no_photo")
     receipt = service.upload(log_of(A), notes="loose cable", session="monday")
