@@ -37,7 +37,9 @@ def config(draw: int, quick: bool) -> LoopConfig:
             policy=PolicyConfig(updates=8, worlds=16, windows=2, evaluation_worlds=4, evaluation_steps=20),
         )  # fmt: skip
     return LoopConfig(
-        seed=draw, simulator=SimulatorConfig(updates=400, warm_updates=250), policy=PolicyConfig(updates=300)
+        seed=draw,
+        simulator=SimulatorConfig(updates=400, warm_updates=250, jitter=0.0),
+        policy=PolicyConfig(updates=200),
     )
 
 
