@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
+from urllib.parse import quote
 
 from fleet_ingest.formats.read import detect_format
 from fleet_ingest.import_tree import find_logs
@@ -19,6 +21,9 @@ from storage.contracts.errors import DataError, InputError
 FileResult = dict[str, Any]
 LANES = 4
 """Parts that are sent at the same time where no bandwidth cap is set."""
+
+_NO_ROOM = ("quota",)
+"""Codes of refusals that pass with time."""
 
 _WEIGHTS = {"hash": (0.0, 0.1), "send": (0.1, 0.7), "check": (0.8, 0.2)}
 """Where a phase begins and how much of a file's work it is, for the bar."""
@@ -70,13 +75,18 @@ def upload_paths(remote: Remote, paths: Sequence[Path], wish: Wish) -> list[File
         rate = Rate(sizes, progress)
         for index, path in enumerate(files):
             rate.enter(index, path.name)
-            results.append(_upload(remote, _sending(remote, path, wish, mapping_sha256, rate), rate))
+            results.append(_send(remote, path, wish, mapping_sha256, rate))
     return results
 
 
 def try_paths(remote: Remote, paths: Sequence[Path], wish: Wish) -> list[FileResult]:
     """What `upload_paths` would do; nothing is sent."""
     files = find_logs(paths, load_mapping(wish.mapping) if wish.mapping else None)
+    if wish.mapping is None:
+        try:
+            remote.get(f"/robots/{quote(wish.robot, safe='')}")
+        except Refused as error:
+            return [_refused(path, "", error) for path in files]
     results = []
     for path in files:
         sha256 = digest_of(path)
@@ -101,29 +111,45 @@ def resume(remote: Remote) -> list[FileResult]:
 
 def watch(
     remote: Remote, folder: Path, wish: Wish, tell: Callable[[FileResult], None], *, every_s: float = 2.0,
-    stop: Callable[[], bool] = lambda: False,
+    again_s: float = 300.0, stop: Callable[[], bool] = lambda: False,
 ) -> None:  # fmt: skip
-    """Sends each file that appears in `folder` and has stopped growing, until `stop`. Raises InputError without it."""
+    """Sends each file that appears in `folder` and has stopped growing, until `stop`. Raises InputError without it.
+
+    What the server had no room for is tried again every `again_s`, and told of once; a file that was moved away or
+    cannot be read ends nothing.
+    """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder} to watch")
     mapping_sha256 = _mapping(remote, wish)
     before: dict[Path, tuple[int, int]] = {}
     done: dict[Path, tuple[int, int]] = {}
+    waiting: dict[Path, float] = {}
     while not stop():
         now = dict(_stats(folder))
         for path, stat in now.items():
-            if before.get(path) == stat and done.get(path) != stat and stat[0] > 0:
+            fresh = done.get(path) != stat
+            due = path in waiting and time.monotonic() >= waiting[path]
+            if before.get(path) == stat and (fresh or due) and stat[0] > 0:
                 done[path] = stat
-                quiet = Rate([stat[0]], lambda share, text: None)
-                tell(_upload(remote, _sending(remote, path, wish, mapping_sha256, quiet), quiet))
+                row = _send(remote, path, wish, mapping_sha256, Rate([stat[0]], lambda share, text: None))
+                if row["code"] not in _NO_ROOM or path not in waiting:
+                    tell(row)
+                waiting.pop(path, None)
+                if row["code"] in _NO_ROOM:
+                    waiting[path] = time.monotonic() + again_s
         before = now
         time.sleep(every_s)
 
 
 def _stats(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        try:
             stat = path.stat()
+        except OSError:  # moved away since the folder was read
+            continue
+        if S_ISREG(stat.st_mode):
             yield path, (stat.st_size, stat.st_mtime_ns)
 
 
@@ -159,6 +185,14 @@ def _format(path: Path) -> str:
         return "unknown"
 
 
+def _send(remote: Remote, path: Path, wish: Wish, mapping_sha256: str | None, rate: Rate) -> FileResult:
+    try:
+        sending = _sending(remote, path, wish, mapping_sha256, rate)
+    except OSError as error:
+        return _row(str(path), "", "changed", code="changed", detail=str(error))
+    return _upload(remote, sending, rate)
+
+
 def _upload(remote: Remote, sending: Sending, rate: Rate) -> FileResult:
     try:
         lanes = 1 if remote.client.throttled else LANES
@@ -166,7 +200,7 @@ def _upload(remote: Remote, sending: Sending, rate: Rate) -> FileResult:
     except Refused as error:
         if error.status != 429:
             remote.sent.forget(sending)
-        return _row(sending.path, sending.sha256, "refused", code=error.code, detail=str(error), remedy=error.remedy)
+        return _refused(sending.path, sending.sha256, error)
     except (OSError, DataError) as error:
         return _row(sending.path, sending.sha256, "changed", code="changed", detail=str(error))
     fate = remote.get(f"/uploads/{receipt.upload}/fate")
@@ -176,6 +210,10 @@ def _upload(remote: Remote, sending: Sending, rate: Rate) -> FileResult:
         remedy=fate["remedy"], upload=int(receipt.upload), robot=receipt.robot, duration_s=round(duration, 6),
     )  # fmt: skip
     return found | {"episodes": list(receipt.episodes)}
+
+
+def _refused(path: Path | str, sha256: str, error: Refused) -> FileResult:
+    return _row(str(path), sha256, "refused", code=error.code, detail=str(error), remedy=error.remedy)
 
 
 def _row(path: str, sha256: str, state: str, *, code: str = "", detail: str = "", **more: Any) -> FileResult:

@@ -109,7 +109,9 @@ def upload(
 
 
 def one_line(row: dict[str, Any]) -> str:
-    return f"{row['path']}: {row['state']}" + (f" ({row['reason']})" if row["reason"] else "")
+    """With what to do, where the file was refused."""
+    remedy = f" {row['remedy']}" if row["state"] == "refused" and row["remedy"] else ""
+    return f"{row['path']}: {row['state']}" + (f" ({row['reason']})" if row["reason"] else "") + remedy
 
 
 def _propose(path: Path, json: bool) -> None:
@@ -148,5 +150,7 @@ def print_results(results: list[dict[str, Any]], json: bool) -> None:
         ]
         out.print(table("", ["file", "robot", "state", "episodes", "seconds", "reason"], cells, right=[3, 4]))
         console.print(summary_of(results, len(bad)))
+        for remedy in dict.fromkeys(r["remedy"] for r in refused if r["remedy"]):
+            out.print(remedy, soft_wrap=True, markup=False)
     if bad:
         raise typer.Exit(7 if refused else 3)

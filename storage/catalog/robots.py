@@ -12,6 +12,11 @@ from storage.catalog.tables import robot_specs, robots, specs
 from storage.contracts.errors import ContractError, UnknownName
 from storage.contracts.robot import RobotSpec
 
+_REGISTER = (
+    "Register it first: send its files once with a mapping, 'sim2real upload PATH --robot {serial} --map FILE' (draft"
+    " FILE with 'sim2real import PATH --propose'); or 'sim2real robot add FOLDER --serial {serial}'; or start"
+    " sim2real-robot on it, which registers itself once it is admitted."
+)
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,119}")
 
 
@@ -108,9 +113,8 @@ class Robots(Repository):
 def require_robot(connection: Connection, serial: str) -> None:
     """Raises UnknownName with the nearest serial name unless the robot is registered."""
     if connection.execute(select(robots.c.serial).where(robots.c.serial == serial)).first() is None:
-        raise UnknownName(
-            "robot", serial, connection.execute(select(robots.c.serial)).scalars(), remedy="Register the robot first."
-        )
+        known = connection.execute(select(robots.c.serial)).scalars()
+        raise UnknownName("robot", serial, known, remedy=_REGISTER.format(serial=serial))
 
 
 def add_spec(database: Database, connection: Connection, spec: RobotSpec) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from fleet_ingest.robot.outgoing import SentFiles
 from flows.cli.logs import summary_of
 from flows.cli.main import app
 from flows.remote import open_remote
@@ -136,6 +137,50 @@ def test_a_watched_folder_is_sent(sim2real: Shell, tmp_path: Path) -> None:
         done.set()
         thread.join(10)
     assert [(Path(r["path"]).name, r["state"]) for r in rows] == [("one.mcap", "accepted"), ("two.mcap", "accepted")]
+
+
+def test_a_file_that_vanishes_or_meets_a_quota_ends_no_watch(
+    sim2real: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rows, done = tmp_path / "logger", [], threading.Event()
+    folder.mkdir()
+    (folder / "gone.mcap").write_bytes(b"x")
+    (folder / "kept.mcap").write_bytes(log_of(SERIAL, 11))
+    measured = SentFiles.measured
+
+    def renamed_meanwhile(sent: SentFiles, path: Path) -> str:
+        if path.name == "gone.mcap":
+            path.unlink(missing_ok=True)
+        return measured(sent, path)
+
+    monkeypatch.setattr(SentFiles, "measured", renamed_meanwhile)
+    sim2real.json("access", "quota", SERIAL, "--files", "0")
+    with open_remote() as remote:
+        args = (remote, folder, Wish(SERIAL), rows.append)
+        times = {"every_s": 0.05, "again_s": 0.2, "stop": done.is_set}
+        thread = threading.Thread(target=watch, args=args, kwargs=times)
+        thread.start()
+        wait_for(lambda: any(r["code"] == "quota" for r in rows), 30, "the refusal")
+        sim2real.json("access", "quota", SERIAL, "--files", "1000")
+        wait_for(lambda: any(r["state"] == "accepted" for r in rows), 30, "the file, once there is room")
+        done.set()
+        thread.join(10)
+    assert (Path(rows[0]["path"]).name, rows[0]["state"]) == ("gone.mcap", "changed")
+    assert len([r for r in rows if r["code"] == "quota"]) == 1, "said again at every look"
+
+
+def test_an_unknown_robot_is_refused_with_the_way_to_register_it(sim2real: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "x.mcap"
+    path.write_bytes(log_of(SERIAL, 10))
+    code, found = sim2real.json("upload", str(path), "--robot", "arm-7", "--dry-run")
+    assert (code, found["files"][0]["state"]) == (7, "refused")
+    code, found = sim2real.json("upload", str(path), "--robot", "arm-7")
+    row = found["files"][0]
+    assert (code, row["state"], row["code"]) == (7, "refused", "unknown")
+    assert "arm-7" in row["reason"]
+    for way in ("--map", "sim2real import PATH --propose", "sim2real robot add", "sim2real-robot"):
+        assert way in row["remedy"]
+    assert "--propose" in sim2real("upload", str(path), "--robot", "arm-7")[1]
 
 
 def test_refusals_have_their_own_exit_code(
