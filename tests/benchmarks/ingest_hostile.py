@@ -356,7 +356,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments: argparse.Namespace = parser(__doc__.splitlines()[0]).parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
         figures = measure(Path(folder), 1 if arguments.quick else 20)
-    publish(envelope("ingest_hostile_api", figures, TARGETS, [1]), arguments)
+    publish(envelope("ingest_hostile", figures, TARGETS, [1]), arguments)
     return 0
 
 

@@ -1,5 +1,7 @@
 """The README's generated parts are those of the committed results."""
 
+import re
+from importlib.util import find_spec
 from typing import Any
 
 from tests.benchmarks import readme
@@ -12,6 +14,12 @@ def figure(value: float, ci95: list[float] | None = None) -> dict[str, Any]:
 def test_readme_is_current() -> None:
     text = readme.README.read_text(encoding="utf-8")
     assert readme.filled(text) == text, "run: python -m tests.benchmarks.readme"
+
+
+def test_the_benchmarks_that_the_readme_names_exist() -> None:
+    named = set(re.findall(r"python -m (tests\.benchmarks[\w.]*[a-z_])", readme.README.read_text(encoding="utf-8")))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if find_spec(name) is None] == []
 
 
 def test_a_table_holds_what_has_a_target_and_names_what_was_not_measured() -> None:

@@ -13,7 +13,7 @@ from fleet_ingest.robot.outgoing import SentFiles
 from flows.cli.logs import summary_of
 from flows.cli.main import app
 from flows.remote import open_remote
-from flows.uploading import Wish, upload_paths, watch
+from flows.uploading import FileResult, Wish, upload_paths, watch
 from storage.catalog.catalog import Catalog
 from tests.fleet_ingest.harness import FLEET, ApiServer, S3Server, wait_for
 from tests.fleet_ingest.service import log_of
@@ -124,7 +124,8 @@ def test_an_interrupted_upload_is_resumed(sim2real: Shell, tmp_path: Path, monke
 
 
 def test_a_watched_folder_is_sent(sim2real: Shell, tmp_path: Path) -> None:
-    folder, rows, done = tmp_path / "logger", [], threading.Event()
+    folder, done = tmp_path / "logger", threading.Event()
+    rows: list[FileResult] = []
     folder.mkdir()
     with open_remote() as remote:
         args = (remote, folder, Wish(SERIAL), rows.append)
@@ -142,7 +143,8 @@ def test_a_watched_folder_is_sent(sim2real: Shell, tmp_path: Path) -> None:
 def test_a_file_that_vanishes_or_meets_a_quota_ends_no_watch(
     sim2real: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, rows, done = tmp_path / "logger", [], threading.Event()
+    folder, done = tmp_path / "logger", threading.Event()
+    rows: list[FileResult] = []
     folder.mkdir()
     (folder / "gone.mcap").write_bytes(b"x")
     (folder / "kept.mcap").write_bytes(log_of(SERIAL, 11))
