@@ -38,13 +38,13 @@ export async function episodesView(main) {
     h("p", { class: "lead" }, `${totals.episodes.toLocaleString("en")} episode${totals.episodes === 1 ? "" : "s"}, ${duration(totals.duration_s)} in all.`),
     h("form", { class: "filters", role: "search", "aria-label": "Filter", onsubmit: (event) => event.preventDefault() },
       field("Robot", controls.robot), field("Outcome", controls.outcome), field("Policy", controls.policy), field("Tag", controls.tag),
-      field("From", controls.from), field("To", controls.to), field("Coverage from, %", controls.coverage)), place, more);
+      field("From", controls.from, null, "time"), field("To", controls.to, null, "time"), field("Coverage from, %", controls.coverage)), place, more);
   await load();
 }
 
 function list(rows) {
   return table("Episodes", [
-    ["Recorded", (row) => (row.start_ns < 1e18 ? "virtual clock" : time(row.start_ns))], ["Robot", (row) => row.robot], ["Length", (row) => duration(row.duration_s), "number"],
+    ["Recorded", (row) => (row.start_ns < 1e18 ? "virtual clock" : time(row.start_ns)), "brief"], ["Robot", (row) => row.robot, "brief"], ["Length", (row) => duration(row.duration_s), "number"],
     ["Outcome", (row) => row.outcome], ["Coverage", (row) => (row.coverage === null ? "–" : `${(row.coverage * 100).toFixed(1)} %`), "number"],
     ["Policy", (row) => (row.policy ? h("code", {}, row.policy.slice(0, 12)) : "–")],
     ["Tags", (row) => h("span", { class: "facts" }, Object.entries(row.tags).slice(0, 4).map(([key, value]) => `${key}: ${value.slice(0, 24)}`).join(", ") || "–")],
