@@ -224,6 +224,8 @@ def _of_raw(raw: RawLog, start: int | None, time_ns: np.ndarray | None) -> list[
         if values.dtype.kind not in "fiub" or values.ndim > 2 or name.endswith((".log_time", ".publish_time")):
             continue
         times = _times_of(series, time_ns)
+        if series.time_ns is not None and _is_clock(values, times):
+            continue
         for index in range(1 if values.ndim == 1 else min(values.shape[1], 6)):
             if len(plots) > SERIES:
                 plots.append(plots[-1])  # counted, not drawn
@@ -235,6 +237,14 @@ def _of_raw(raw: RawLog, start: int | None, time_ns: np.ndarray | None) -> list[
                 _plot(label, unit, "", times, one.astype(np.float64), int(times[0]) if start is None else start)
             )
     return plots
+
+
+def _is_clock(values: np.ndarray, times: np.ndarray) -> bool:
+    """Whether the values are the messages' own times, in s, ms, us or ns."""
+    if values.ndim != 1 or len(values) < 2 or len(values) != len(times) or times[0] == times[-1]:
+        return False
+    numbers = values.astype(np.float64)
+    return any(np.allclose(numbers * unit, times, rtol=1e-12, atol=unit * 1e-6) for unit in (1.0, 1e3, 1e6, 1e9))
 
 
 def _times_of(series: Series, time_ns: np.ndarray | None) -> np.ndarray:

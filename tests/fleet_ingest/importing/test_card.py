@@ -13,6 +13,7 @@ from fleet_ingest.mapping import Mapping
 from fleet_ingest.timing import topic_timing
 from fleet_ingest.validate import Sandbox, Verdict
 from tests.fleet_ingest import log_files
+from tests.fleet_ingest.service import log_of
 
 MAPPING = Mapping.model_validate(
     {"name": "arm", "rate_hz": 100,
@@ -43,6 +44,19 @@ def test_a_file_without_a_mapping(tmp_path: Path, sandbox: Sandbox) -> None:
     assert len(angle.t_s) == len(angle.values) <= POINTS
     assert max(v for v in angle.values if v is not None) == pytest.approx(1.0, abs=1e-6)
     assert len(verdict.card["flags"]) == 0
+
+
+def test_the_clock_is_not_plotted_as_a_channel(tmp_path: Path, sandbox: Sandbox) -> None:
+    (tmp_path / "robot.mcap").write_bytes(log_of("cartpole-0001", 1)[:-900])
+    rows = "".join(f"{i / 50},{i},{i % 7}\n" for i in range(100))
+    (tmp_path / "table.csv").write_text("t,count,x\n" + rows)
+    shown = []
+    for name in ("robot.mcap", "table.csv"):
+        verdict = sandbox.inspect(tmp_path / name)
+        shown.append({series.name for series in FileCard.model_validate(verdict.card).series})
+    assert {"/state.v[0]", "/command.v[0]"} <= shown[0]
+    assert not {name for name in shown[0] if name.endswith(".t")}
+    assert {"count", "x"} <= shown[1]
 
 
 def test_with_a_mapping_the_channels_are_plotted_in_si(tmp_path: Path, sandbox: Sandbox) -> None:
