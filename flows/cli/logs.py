@@ -1,6 +1,7 @@
 """`import` and `upload`: real logs in."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,15 +98,27 @@ def upload(
         raise InputError(
             "which files, of which robot?", remedy="sim2real upload PATH... --robot SERIAL (or --watch DIR)"
         )
+    if watch and (paths or dry_run):
+        raise InputError(
+            "--watch goes with neither paths nor --dry-run",
+            remedy="Send paths by a command of their own; to try a folder: sim2real upload DIR --robot SERIAL --dry-run",
+        )
     wish = Wish(robot, mapping, session, notes, priority.value)
     throttle = Throttle(limit_mbps * 1e6 / 8) if limit_mbps else None
     with progress_shown(), open_remote(api, note=console.print, throttle=throttle) as remote:
         if watch is not None:
             console.print(f"watching {watch}; Ctrl-C ends it")
-            watch_folder(remote, watch, wish, lambda row: print_json(row) if json else out.print(one_line(row)))
+            watch_folder(remote, watch, wish, partial(_tell, json=json))
             return
         results = (try_paths if dry_run else upload_paths)(remote, paths or [], wish)
     print_results(results, json)
+
+
+def _tell(row: dict[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(row)
+    else:
+        out.print(one_line(row), soft_wrap=True, markup=False)
 
 
 def one_line(row: dict[str, Any]) -> str:
@@ -135,7 +148,10 @@ def summary_of(results: list[dict[str, Any]], bad: int) -> str:
     if results and len(tried) == len(results):
         new = sum(r["state"] == "would be sent" for r in results)
         return f"nothing was sent; {new} of {len(results)} files would be, the others are there already"
-    return f"{len(results) - bad} of {len(results)} files in; {bad} quarantined (kept, with the reason) or refused"
+    kept = sum(r["state"] == "quarantined" for r in results)
+    fates = [f"{kept} quarantined (kept, with the reason)"] if kept or not bad else []
+    fates += [f"{bad - kept} refused"] if bad > kept else []
+    return f"{len(results) - bad} of {len(results)} files in; {', '.join(fates)}"
 
 
 def print_results(results: list[dict[str, Any]], json: bool) -> None:

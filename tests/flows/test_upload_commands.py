@@ -15,6 +15,7 @@ from flows.cli.main import app
 from flows.remote import open_remote
 from flows.uploading import FileResult, Wish, upload_paths, watch
 from storage.catalog.catalog import Catalog
+from storage.contracts.errors import InputError
 from tests.fleet_ingest.harness import FLEET, ApiServer, S3Server, wait_for
 from tests.fleet_ingest.service import log_of
 
@@ -198,6 +199,18 @@ def test_refusals_have_their_own_exit_code(
     assert [r.action for r in api[1].audit.list(actor="operator:anna", limit=1)] == ["set quota"]
 
 
+@pytest.mark.parametrize("more", [("--dry-run",), ("elsewhere.mcap",)])
+def test_watching_goes_with_neither_paths_nor_a_dry_run(
+    sim2real: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    def sent(*_: object, **__: object) -> None:
+        raise AssertionError("the folder was watched")
+
+    monkeypatch.setattr("flows.uploading.watch", sent)
+    with pytest.raises(InputError, match="--watch"):
+        sim2real("upload", *more, "--watch", str(tmp_path), "--robot", SERIAL)
+
+
 def test_keys_are_admitted_by_command(sim2real: Shell, api: tuple[ApiServer, Catalog, str]) -> None:
     api[1].keys.ask("new-1", "A" * 43 + "=")
     code, found = sim2real.json("access", "admit", "new-1")
@@ -214,3 +227,4 @@ def test_a_dry_run_does_not_say_that_files_are_in() -> None:
 
     assert summary_of([row("would be sent"), row("there already: accepted")], 0).startswith("nothing was sent; 1 of 2")
     assert summary_of([row("accepted"), row("quarantined")], 1).startswith("1 of 2 files in; 1 quarantined")
+    assert summary_of([row("refused")], 1) == "0 of 1 files in; 1 refused"
