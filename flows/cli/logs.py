@@ -101,7 +101,7 @@ def upload(
     if watch and (paths or dry_run):
         raise InputError(
             "--watch goes with neither paths nor --dry-run",
-            remedy="Send paths by a command of their own; to try a folder: sim2real upload DIR --robot SERIAL --dry-run",
+            remedy="Send paths by a command of their own; to try a folder: sim2real upload DIR --dry-run",
         )
     wish = Wish(robot, mapping, session, notes, priority.value)
     throttle = Throttle(limit_mbps * 1e6 / 8) if limit_mbps else None
