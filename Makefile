@@ -3,6 +3,8 @@
 .PHONY: help setup setup-dev setup-bench demo test check chaos bench lock clean
 BIN := .venv/bin
 ARGS ?=
+# Each folder is run in a process of its own, so that what one loads does not weigh on the next.
+SUITES := $(filter-out tests/chaos/ tests/benchmarks/,$(filter %/,$(wildcard tests/[a-z]*/)))
 BENCHMARKS ?= $(filter-out envelope readme oracle_cartpole,$(patsubst tests/benchmarks/%.py,%,$(wildcard tests/benchmarks/[a-z]*.py)))
 
 help:
@@ -34,7 +36,11 @@ demo:
 	@$(BIN)/sim2real demo $(ARGS)
 
 test: setup-dev
+ifeq ($(strip $(ARGS)),)
+	@for suite in $(SUITES); do echo "$$suite"; $(BIN)/python -m pytest $$suite || exit 1; done
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: setup-dev
 	$(BIN)/ruff check .
