@@ -8,6 +8,8 @@ from storage.contracts.base import Contract
 from storage.contracts.errors import ContractError
 
 _HORIZON_SHARE, _MOST_PERIODS = 0.2, 200.0
+_COMPILED_FROM = 10_000
+"""Control periods of training from which on compiling pays: half a minute for 2 ms each."""
 
 
 class PolicyConfig(Contract):
@@ -66,6 +68,9 @@ class PolicyConfig(Contract):
     """Evaluations that choose a policy stop after this many control periods; the final one runs whole episodes."""
     pessimism: float = Field(default=0.5, ge=0)
     """Value of a policy = mean return - pessimism * standard deviation over withheld hypotheses."""
+    compiled: bool | None = None
+    """Whether the worlds of training are compiled (see `simulator.compiled`); None: where the budget is long enough to
+    make up for the time that takes."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations without a better value; None spends the whole budget."""
 
@@ -74,6 +79,11 @@ class PolicyConfig(Contract):
         if self.algorithm == "ppo" and self.worlds * self.horizon_steps < 64:
             raise ContractError(f"ppo needs worlds * horizon_steps >= 64, given {self.worlds} * {self.horizon_steps}")
         return self
+
+    @property
+    def compiles(self) -> bool:
+        long = self.updates * self.horizon_steps >= _COMPILED_FROM
+        return long if self.compiled is None else self.compiled
 
     def discount(self, control_rate_hz: float, horizon_s: float) -> float:
         """Discount per control period, for a task of `horizon_s` seconds."""

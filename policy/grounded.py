@@ -44,7 +44,7 @@ def train_grounded(
     hypothesis per robot and member only, the posterior's mean: an ablation. Raises what `train_policy` raises.
     """
     starts = logged_windows([e for clips in prompts for e in clips] if logs is None else logs, config.history_steps)
-    scenes = ground_all(without_last(simulator), spec, prompts)
+    scenes = ground_all(without_last(simulator), spec, prompts, compiled=config.compiles)
     return train_policy(
         scenes if sampled else [fleet.certain() for fleet in scenes],
         task,

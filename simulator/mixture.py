@@ -24,7 +24,7 @@ class MixedScene:
 
     scenes: tuple[Scene, ...]
 
-    def sample(self, n: int, seed: int, device: str = "cpu") -> Worlds:
+    def sample(self, n: int, seed: int, device: str = "cpu", *, compiled: bool = False) -> Worlds:
         """`n` hypotheses about these robots.
 
         Which robot and member world i has, and its sample, does not depend on n.
@@ -36,7 +36,7 @@ class MixedScene:
         mean, deviation = (torch.stack([getattr(s, name) for s in self.scenes]) for name in ("mean", "deviation"))
         normal = latent.normals(seed, n, mean.shape[-1], first.model.config.scene)
         z = mean[robot, member] + deviation[robot, member] * first.model.temperature.scene * normal
-        return Worlds(first.model, first.spec, first.frame_on(device), z.to(device), seed)
+        return Worlds(first.model, first.spec, first.frame_on(device), z.to(device), seed, compiled=compiled)
 
     def robots(self, n: int) -> torch.Tensor:
         """[n] index of the scene that each world belongs to."""

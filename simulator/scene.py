@@ -38,15 +38,15 @@ class Scene:
     known: tuple[RobotSpec, ...] = ()
     parts: tuple[int, ...] = ()
 
-    def sample(self, n: int, seed: int, device: str = "cpu") -> Worlds:
+    def sample(self, n: int, seed: int, device: str = "cpu", *, compiled: bool = False) -> Worlds:
         """`n` hypotheses about this robot. World i has member i mod M and a scene sample that depends on (seed, i)
-        only, entity by entity."""
+        only, entity by entity. `compiled` pays from some thousand steps on (see `simulator.compiled`)."""
         if n < 1:
             raise InputError(f"a scene is sampled into at least one world, given n={n}")
         member = torch.arange(n) % self.model.members
         normal = latent.normals(seed, n, self.mean.shape[1], self.model.config.scene)
         z = self.mean[member] + self.deviation[member] * self.model.temperature.scene * normal
-        return Worlds(self.model, self.spec, self.frame_on(device), z.to(device), seed)
+        return Worlds(self.model, self.spec, self.frame_on(device), z.to(device), seed, compiled=compiled)
 
     def edit(self, edits: Mapping[str, str]) -> "Scene":
         """The scene with quantities of its specification changed, e.g. `{"payload.mass": "x1.5", "pole.length":
@@ -120,7 +120,8 @@ def ground(model: Model, prompt: Prompt, known: tuple[RobotSpec, ...] = ()) -> S
     with torch.no_grad():
         found = [encoder.factors(weights, frame, prompt) for encoder in encoders()]
         mean, deviation = posterior([f for f in found if f is not None], model.members, width)
-    read = {part for encoder in encoders() for part in encoder.parts}
+    reading = [encoder for encoder in encoders() if encoder.layout(model.shape, model.config)]
+    read = {part for encoder in reading for part in encoder.parts}
     unused = tuple(part for part in ("notes",) if getattr(prompt, part) and part not in read)
     return Scene(model, prompt.robot, frame, mean, deviation, unused, known)
 

@@ -71,7 +71,7 @@ def evaluate(
     return out[..., 0], out[..., 1] - _RARE
 
 
-def bounded(reward: Tensor, low: float, high: float) -> Tensor:
+def bounded(reward: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Rewards kept near the range of those that were logged: nobody has seen what lies beyond."""
     margin = _MARGIN * (high - low)
     return reward.clamp(low - margin, high + margin)

@@ -52,7 +52,7 @@ def test_bins_keep_ends_and_missing_rewards_apart() -> None:
 
 
 def test_predictions_stay_near_the_rewards_that_were_logged() -> None:
-    found = task_head.bounded(torch.tensor([-9.0, 0.5, 9.0]), 0.0, 1.0)
+    found = task_head.bounded(torch.tensor([-9.0, 0.5, 9.0]), torch.tensor(0.0), torch.tensor(1.0))
     torch.testing.assert_close(found, torch.tensor([-0.2, 0.5, 1.2]))
 
 
