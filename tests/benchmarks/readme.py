@@ -236,7 +236,34 @@ def learning_tables() -> str:
         if (RESULTS / f"{name}.json").is_file():
             every = tuple(re.escape(key) for key in load(name)["figures"])
             parts.append(f"`python -m tests.benchmarks.{name} --json --save`\n\n{compact_table(load(name), every)}")
+    if (RESULTS / "kth_robot.json").is_file():
+        parts.append(kth_robot_table(load("kth_robot")))
     return "\n\n".join(part.rstrip() for part in parts)
+
+
+def kth_robot_table(result: dict[str, Any]) -> str:
+    """What a new robot costs, one row per position in the fleet; then the factors."""
+    figures, rows = result["figures"], []
+    for position in result["timed"]:
+        row = [str(position)]
+        for arm in ("fleet", "from scratch"):
+            found = {w: figures[f"robot {position}, {arm}: {w}"] for w in ("median", "fewest", "most", "cut off")}
+            n, cut_off = found["median"]["n"], found["cut off"]["value"]
+            # Where half of the draws were cut off, or more, the median is a bound.
+            bound = "at least " if 2 * cut_off >= n else ""
+            median, fewest, most = (f"{found[w]['value']:.0f}" for w in ("median", "fewest", "most"))
+            row += [f"{bound}{median} [{fewest}, {most}]", f"{n - cut_off:.0f} of {n}"]
+        ratio = figures.get(f"robot {position}, fleet over from scratch")
+        share = figures.get(f"robot {position}, share of the oracle before training: median")
+        row += [_value(ratio, interval=True) if ratio else "", f"{share['value']:.2f}" if share else ""]
+        rows.append(row)
+    head = ["new robot", "in the fleet, robot s: median [range]", "reached", "from scratch, robot s: median [range]",
+            "reached", "fleet over from scratch [95 %]", "share of the oracle before training"]  # fmt: skip
+    words = (
+        f"Robot-seconds until a policy earns 90 % of the oracle's return on the k-th robot of a fleet; reached: within "
+        f"{result['limit_s']:g} s (`python -m tests.benchmarks.kth_robot --json --save`)"
+    )
+    return f"{words}\n\n{markdown(head, rows)}\n{compact_table(result, ('wall time per draw',))}"
 
 
 def benchmark_table(name: str) -> Callable[[], str]:
