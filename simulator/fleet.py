@@ -14,10 +14,12 @@ from torch import Tensor
 
 from simulator import task_head
 from simulator.config import SimulatorConfig
+from simulator.encoders import notes as notes_encoder
+from simulator.encoders.notes import FleetNotes, NoteRows
 from simulator.features import physical_columns, physical_fields, scale_columns, static_features
 from simulator.frame import Frame
 from simulator.model import Model
-from simulator.recording import Recording
+from simulator.recording import Recording, robot_key
 from simulator.task_head import TaskRows
 from storage.contracts.episode import Episode
 from storage.contracts.errors import DataError
@@ -34,6 +36,7 @@ class Group:
     frame: Frame
     static: Tensor
     change: Tensor
+    notes: FleetNotes | None = None
 
     @cached_property
     def all_alive(self) -> bool:
@@ -89,6 +92,8 @@ class Batch:
     input_factor: Tensor
     task: TaskRows | None = field(default=None, kw_only=True)
     """Intervals for the task head, where rewards or ends were logged."""
+    notes: NoteRows | None = field(default=None, kw_only=True)
+    """What operators said of the targets' robots, where they said anything."""
 
 
 def make_groups(episodes: Sequence[Episode], model: Model, steps: int) -> list[Group]:
@@ -101,12 +106,21 @@ def make_groups(episodes: Sequence[Episode], model: Model, steps: int) -> list[G
         found = by_key[key]
         recording = Recording.of(found, model.structure(found[0].spec))
         frame = model.frame(found[0].spec, recording)
-        specs = {f"{e.robot}@{e.spec.digest[:12]}": e.spec for e in found}
+        specs = {robot_key(e): e.spec for e in found}
         static = [static_features(model.structure(specs[name]), frame.scales) for name in recording.robots]
-        groups.append(Group(recording, frame, torch.from_numpy(np.stack(static)), _change(recording, frame, steps)))
+        change = _change(recording, frame, steps)
+        notes = _notes(found, recording, frame) if model.shape.notes else None
+        groups.append(Group(recording, frame, torch.from_numpy(np.stack(static)), change, notes))
     if not any(len(group.recording.starts(1)) for group in groups):
         raise DataError("no episode has two rows without an operator's reset or a gap between them", code="too_short")
     return groups
+
+
+def _notes(episodes: Sequence[Episode], recording: Recording, frame: Frame) -> FleetNotes | None:
+    own: dict[str, list[Episode]] = {name: [] for name in recording.robots}
+    for episode in episodes:
+        own[robot_key(episode)].append(episode)
+    return FleetNotes.of(own, frame.structure.spec.entities)
 
 
 def _change(recording: Recording, frame: Frame, steps: int) -> Tensor:
@@ -138,7 +152,9 @@ def draw(group: Group, config: SimulatorConfig, update: int, members: range, ste
         for m in members
     ]
     columns = [torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)]
-    return Batch(*columns, task=_draw_task(group, config, update, members, columns[1].numpy()))
+    robot = columns[1].numpy()
+    notes = None if group.notes is None else notes_encoder.draw(group.notes, config, update, members, robot)
+    return Batch(*columns, task=_draw_task(group, config, update, members, robot), notes=notes)
 
 
 def _draw_task(

@@ -12,7 +12,7 @@ from simulator import network, task_head
 from simulator.config import SimulatorConfig
 from simulator.encoders.registry import encoders
 from simulator.frame import Frame
-from simulator.parameters import Layout, unpack
+from simulator.parameters import Layout, initialise, unpack
 from simulator.recording import Recording
 from simulator.scales import Scales, scales_of
 from simulator.structure import Shape, Structure
@@ -70,6 +70,16 @@ class Model:
 
     def with_theta(self, theta: Tensor) -> "Model":
         return replace(self, theta=theta)
+
+    def reading_notes(self) -> "Model":
+        """The model with an encoder for notes, which knows nothing yet; itself if it has one."""
+        if self.shape.notes:
+            return self
+        grown = replace(self, shape=self.shape.model_copy(update={"notes": True}))
+        kept = unpack(self.theta, self.layout)
+        fresh = unpack(initialise(grown.layout, self.config.seed, range(self.members)), grown.layout)
+        parts = [kept.get(name, fresh[name]).reshape(self.members, -1) for name in grown.layout]
+        return grown.with_theta(torch.cat(parts, dim=1))
 
     def structure(self, spec: RobotSpec) -> Structure:
         """Raises InputError when the robot does not fit into the model's slots."""

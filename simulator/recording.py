@@ -48,14 +48,14 @@ class Recording:
         """Raises ContractError when an episode has other channels than `structure`."""
         if not episodes:
             raise ContractError("a recording needs at least one episode")
-        robots = tuple(sorted({_robot_key(e) for e in episodes}))
+        robots = tuple(sorted({robot_key(e) for e in episodes}))
         parts = [_arrays(episode, structure) for episode in episodes]
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         lengths = [len(part["dt"]) for part in parts]
         offsets = np.repeat(np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
         joined["first"] = joined["first"] + offsets
         joined["last"] = joined["last"] + offsets
-        joined["robot"] = np.repeat([robots.index(_robot_key(e)) for e in episodes], lengths)
+        joined["robot"] = np.repeat([robots.index(robot_key(e)) for e in episodes], lengths)
         joined["episode"] = np.repeat(np.arange(len(episodes)), lengths)
         return cls(structure=structure, robots=robots, **{name: torch.from_numpy(a) for name, a in joined.items()})
 
@@ -69,7 +69,8 @@ class Recording:
         return rows[self.last.numpy() - rows >= steps]
 
 
-def _robot_key(episode: Episode) -> str:
+def robot_key(episode: Episode) -> str:
+    """A robot under one specification."""
     return f"{episode.robot}@{episode.spec.digest[:12]}"
 
 

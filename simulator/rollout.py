@@ -15,6 +15,7 @@ from simulator import dynamics, network, task_head
 from simulator.config import SimulatorConfig
 from simulator.dynamics import Core
 from simulator.encoders import episode as episode_encoder
+from simulator.encoders import notes as notes_encoder
 from simulator.fleet import Batch, Group
 from simulator.frame import Frame
 from simulator.model import Traits
@@ -139,13 +140,17 @@ def crps(group: Group, observed: Tensor, target: Tensor, samples: int) -> Tensor
 
 
 def _scene_posterior(w: Weights, group: Group, frame: Frame, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [M, E, G, Z] of z given each group's context chunks."""
+    """Mean and standard deviation [M, E, G, Z] of z given each group's context chunks and notes."""
     count = batch.chunks.shape[2]
     each = frame.repeated(count)
     x = episode_encoder.chunk_features(group.recording, each, batch.chunks.flatten(1))
     mean, precision = episode_encoder.ENCODER.encode(w, frame, x, batch.context_static, batch.used.float())
-    total = 1.0 + precision
-    return precision * mean / total, total.rsqrt()
+    total, weighted = 1.0 + precision, precision * mean
+    if group.notes is not None and batch.notes is not None:
+        said = notes_encoder.ENCODER.drawn(w, frame, group.notes, batch.notes, batch.static)
+        total = total + said.precision.sum(3)
+        weighted = weighted + (said.precision * said.mean).sum(3)
+    return weighted / total, total.rsqrt()
 
 
 def _first_core(

@@ -96,7 +96,8 @@ class Simulator:
         model = self.model
         return {
             "training": model.config.model_dump(mode="json"),
-            "shape": model.shape.model_dump(mode="json"),
+            # left out where there are none, so that such simulators keep the digests that they had before
+            "shape": model.shape.model_dump(mode="json", exclude=None if model.shape.notes else {"notes"}),
             "traits": model.traits.model_dump(mode="json"),
             "temperature": model.temperature.model_dump(mode="json"),
             "scales": {key: scales.to_json() for key, scales in sorted(model.scales.items())},

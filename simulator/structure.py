@@ -35,6 +35,8 @@ class Shape(Contract):
     feature_names: tuple[str, ...] = ()
     tasks: bool = False
     """Whether logs hold rewards or ends of episodes, which a model then has a head for. Set by training."""
+    notes: bool = False
+    """Whether episodes hold operators' notes, which a model then has an encoder for. Set by training."""
 
     @property
     def slots(self) -> int:
@@ -61,7 +63,7 @@ class Shape(Contract):
     def covers(self, other: "Shape") -> bool:
         """May a model of this shape run robots that need `other`? The names of features must be equal."""
         sizes = ("pairs", "others", "inputs", "categories", "labels", "taps", "knots")
-        if other.tasks and not self.tasks:
+        if (other.tasks and not self.tasks) or (other.notes and not self.notes):
             return False
         return set(other.feature_names) <= set(self.feature_names) and all(
             getattr(self, name) >= getattr(other, name) for name in sizes

@@ -45,14 +45,17 @@ def train_simulator(
     """A simulator of the robots in `episodes`, which may be of many kinds.
 
     With a `parent` whose slots suffice, training starts from its weights and frozen scales and makes
-    `warm_updates`. `members` trains only those members of the ensemble (for workers). Raises InputError without
-    episodes, DataError when they are all too short, ConflictError when `checkpoint` belongs to another training.
+    `warm_updates`; one that never saw notes learns to read them. `members` trains only those members of the ensemble
+    (for workers). Raises InputError without episodes, DataError when they are all too short, ConflictError when
+    `checkpoint` belongs to another training.
     """
     if not episodes:
         raise InputError("no episodes to train on", remedy="import logs first, or widen the query")
     chosen = members or range(config.members)
-    model = _first_model(episodes, config, parent, chosen)
-    warm = parent is not None and model.theta.shape == parent.model.theta[chosen.start : chosen.stop].shape
+    noted = any(note.strip() for episode in episodes for note in episode.notes)
+    base = None if parent is None else parent.model.reading_notes() if noted else parent.model
+    model = _first_model(episodes, config, base, chosen, noted)
+    warm = base is not None and model.theta.shape == base.theta[chosen.start : chosen.stop].shape
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -70,18 +73,21 @@ def _key(episodes: Sequence[Episode], config: SimulatorConfig, parent: Simulator
         [e.robot, e.spec.digest, e.provenance.raw_sha256, e.provenance.part, e.steps, float(np.nansum(e.state))]
         for e in episodes
     ]
-    return digest_of([config, data, None if parent is None else parent.digest, list(members)])
+    notes = [list(e.notes) for e in episodes]
+    more = [notes] if any(notes) else []
+    return digest_of([config, data, None if parent is None else parent.digest, list(members), *more])
 
 
 def _first_model(
-    episodes: Sequence[Episode], config: SimulatorConfig, parent: Simulator | None, members: range
+    episodes: Sequence[Episode], config: SimulatorConfig, parent: Model | None, members: range, noted: bool
 ) -> Model:
     specs = {e.spec.digest: e.spec for e in episodes}
     shape = Shape.of([specs[d] for d in sorted(specs)], history_s=config.history_s, delay_s=config.delay_s)
-    shape = shape.model_copy(update={"tasks": any(np.isfinite(e.reward).any() or e.terminated for e in episodes)})
+    judged = any(np.isfinite(e.reward).any() or e.terminated for e in episodes)
+    shape = shape.model_copy(update={"tasks": judged, "notes": noted})
     inherited = None
-    if parent is not None and parent.model.shape.covers(shape) and _alike(parent.model.config, config):
-        shape, inherited = parent.model.shape, parent.model
+    if parent is not None and parent.shape.covers(shape) and _alike(parent.config, config):
+        shape, inherited = parent.shape, parent
     scales: dict[str, Scales] = dict(inherited.scales) if inherited is not None else {}
     starts: dict[str, np.ndarray] = dict(inherited.starts) if inherited is not None else {}
     by_key: dict[str, tuple[Structure, list[Episode]]] = {}

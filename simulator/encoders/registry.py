@@ -37,7 +37,8 @@ class PromptEncoder(Protocol):
     parts: tuple[str, ...]
 
     def layout(self, shape: Shape, config: SimulatorConfig) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of its weights; names start with its own."""
+        """Names and shapes of its weights; names start with its own. Empty where training data had nothing for it: it
+        then reads nothing."""
 
     def factors(self, w: Weights, frame: Frame, prompt: Prompt) -> Factors | None:
         """None when the prompt has nothing for it."""
