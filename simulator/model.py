@@ -1,6 +1,7 @@
 """The learned part of a simulator: shape, configuration, frozen scales per structure, start states and weights. No
 behaviour beyond opening frames; training, worlds and scoring build on it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from simulator.encoders.registry import encoders
 from simulator.frame import Frame
 from simulator.parameters import Layout, initialise, unpack
 from simulator.recording import Recording
+from simulator.relations import Relations, View, channels_key
 from simulator.scales import Scales, scales_of
 from simulator.structure import Shape, Structure
 from storage.contracts.base import Contract
@@ -47,7 +49,8 @@ class Temperature(Contract):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """`theta` [M, P]; `scales` by structure key; `starts` by structure key: first rows of training episodes [n, S]."""
+    """`theta` [M, P]; `scales` by structure key; `starts` by structure key: first rows of training episodes [n, S];
+    `relations` by `channels_key`, found in the logs of robots whose specification leaves them open."""
 
     config: SimulatorConfig
     shape: Shape
@@ -56,6 +59,7 @@ class Model:
     scales: dict[str, Scales]
     starts: dict[str, np.ndarray] = field(default_factory=dict)
     temperature: Temperature = field(default_factory=Temperature)
+    relations: dict[str, Relations] = field(default_factory=dict)
 
     @property
     def members(self) -> int:
@@ -83,7 +87,9 @@ class Model:
 
     def structure(self, spec: RobotSpec) -> Structure:
         """Raises InputError when the robot does not fit into the model's slots."""
-        needed = Shape.of([spec], history_s=self.config.history_s, delay_s=self.config.delay_s)
+        view = self.view(spec)
+        inside = spec if view is None else view.refined
+        needed = Shape.of([inside], history_s=self.config.history_s, delay_s=self.config.delay_s)
         fitted = needed.model_copy(update={"feature_names": (), "taps": 1, "knots": 1})
         if not self.shape.covers(fitted):
             raise InputError(
@@ -92,7 +98,10 @@ class Model:
                 f"{self.shape.others}, {self.shape.inputs} and {self.shape.categories}",
                 remedy="train a simulator with logs of such a robot among its data",
             )
-        return Structure(spec, self.shape)
+        return Structure(inside, self.shape, view)
+
+    def view(self, spec: RobotSpec) -> View | None:
+        return view_of(spec, self.relations)
 
     def frame(self, spec: RobotSpec, recording: Recording | None = None, device: str = "cpu") -> Frame:
         """Scales are the trained ones of equal structures, else those of the specification refined by `recording`."""
@@ -101,6 +110,12 @@ class Model:
         if scales is None:
             scales = recording_scales(structure, recording)
         return Frame.of(structure, scales, history_s=self.config.history_s, delay_s=self.config.delay_s, device=device)
+
+
+def view_of(spec: RobotSpec, relations: Mapping[str, Relations]) -> View | None:
+    """How a simulator sees the columns of `spec`; None: as they are."""
+    found = relations.get(channels_key(spec))
+    return View.of(spec, found) if found is not None and (found.angles or found.rates) else None
 
 
 def model_layout(shape: Shape, config: SimulatorConfig) -> Layout:
@@ -126,14 +141,13 @@ def recording_scales(structure: Structure, recording: Recording | None) -> Scale
 
 def starts_of(recording: Recording) -> np.ndarray:
     """[n, S] first rows of at most 64 episodes, evenly spread: the learned start distribution."""
-    spec, shape = recording.structure.spec, recording.structure.shape
+    structure = recording.structure
+    spec, shape = structure.spec, structure.shape
     rows = torch.unique(recording.first).numpy()
     rows = rows[np.linspace(0, len(rows) - 1, min(STARTS, len(rows))).astype(int)]
     out = np.zeros((len(rows), spec.state_layout.width), dtype=np.float32)
-    out[:, recording.structure.columns] = recording.x.numpy()[rows].reshape(len(rows), -1)[
-        :, recording.structure.column_slot
-    ]
+    out[:, structure.columns] = recording.x.numpy()[rows].reshape(len(rows), -1)[:, structure.column_slot]
     if shape.categories:
         flat = recording.labels.numpy()[rows].reshape(len(rows), -1)
-        out[:, recording.structure.category_columns] = flat[:, recording.structure.category_slot]
-    return out
+        out[:, structure.category_columns] = flat[:, structure.category_slot]
+    return out if structure.view is None else structure.view.restore(torch.from_numpy(out)).numpy()

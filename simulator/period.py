@@ -107,23 +107,24 @@ def advance(
     )  # fmt: skip
 
 
-def observe(
-    frame: Frame, places: Places, width: int, channels: Tensor, categories: Tensor, noise: Tensor | None
-) -> Tensor:
-    """Columns [N, width] of a log from `channels` [N, E, K] and `categories`; `noise` is added before angles wrap."""
+def observe(frame: Frame, places: Places, channels: Tensor, categories: Tensor, noise: Tensor | None) -> Tensor:
+    """Columns [N, S] of a log from `channels` [N, E, K] and `categories`; `noise` is added before angles wrap."""
     x = channels if noise is None else channels + noise
     flat = wrap_where(x, frame.wrapped).flatten(1)
+    structure = frame.structure
+    width = structure.spec.state_layout.width
     columns = flat.new_zeros(flat.shape[0], width).index_copy(1, places.columns, flat[:, places.slots])
     if len(places.category_columns):
         labels = categories.flatten(1)[:, places.category_slots].to(flat.dtype)
         columns = columns.index_copy(1, places.category_columns, labels)
-    return columns
+    return columns if structure.view is None else structure.view.restore(columns)
 
 
-def sensed(frame: Frame, places: Places, width: int, channels: Tensor, categories: Tensor, deviation: Tensor,
-           normal: Tensor) -> Tensor:  # fmt: skip
+def sensed(
+    frame: Frame, places: Places, channels: Tensor, categories: Tensor, deviation: Tensor, normal: Tensor
+) -> Tensor:
     """`observe` with the sensors' noise: `normal` [N, E * K] times `deviation` [N, E, K]."""
-    return observe(frame, places, width, channels, categories, deviation * normal.view_as(channels))
+    return observe(frame, places, channels, categories, deviation * normal.view_as(channels))
 
 
 def scaled_inputs(frame: Frame, places: Places, command: Tensor, extra: Tensor) -> Tensor:
@@ -138,6 +139,8 @@ def scaled_inputs(frame: Frame, places: Places, command: Tensor, extra: Tensor) 
 
 def columns_split(structure: Structure, places: Places, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Columns [N, H, S] to slots [N, H, E, K] and labels [N, H, E, Q]."""
+    if structure.view is not None:
+        columns = structure.view.refine(columns)
     shape, rows = structure.shape, columns.shape[:2]
     x = columns.new_zeros(*rows, structure.entities * shape.slots)
     x = x.index_copy(2, places.slots, columns[..., places.columns])

@@ -75,6 +75,8 @@ def robot_key(episode: Episode) -> str:
 
 
 def _arrays(episode: Episode, structure: Structure) -> dict[str, np.ndarray]:
+    if structure.view is not None:
+        episode = structure.view.episode(episode)
     spec, shape = episode.spec, structure.shape
     if spec.state_layout.columns != structure.spec.state_layout.columns:
         raise ContractError(

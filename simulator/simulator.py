@@ -17,6 +17,7 @@ from simulator.config import SimulatorConfig
 from simulator.model import Model, Temperature, Traits, model_layout
 from simulator.parameters import from_arrays, to_arrays
 from simulator.prompt import Prompt
+from simulator.relations import Relations
 from simulator.scales import Scales
 from simulator.scene import Scene, ground
 from simulator.structure import Shape
@@ -94,6 +95,7 @@ class Simulator:
 
     def _config_json(self) -> dict[str, Any]:
         model = self.model
+        relations = {key: found.model_dump(mode="json") for key, found in sorted(model.relations.items())}
         return {
             "training": model.config.model_dump(mode="json"),
             # left out where there are none, so that such simulators keep the digests that they had before
@@ -101,7 +103,7 @@ class Simulator:
             "traits": model.traits.model_dump(mode="json"),
             "temperature": model.temperature.model_dump(mode="json"),
             "scales": {key: scales.to_json() for key, scales in sorted(model.scales.items())},
-        }
+        } | ({"relations": relations} if relations else {})
 
     @classmethod
     def from_files(cls, manifest: SimulatorManifest, files: Mapping[str, bytes]) -> "Simulator":
@@ -124,7 +126,8 @@ class Simulator:
         starts = {name.removeprefix("starts."): a for name, a in arrays.items() if name.startswith("starts.")}
         theta = from_arrays(arrays, model_layout(shape, config))
         traits, temperature = Traits.model_validate(parts["traits"]), Temperature.model_validate(parts["temperature"])
-        model = Model(config, shape, traits, theta, scales, starts, temperature)
+        relations = {key: Relations.model_validate(found) for key, found in parts.get("relations", {}).items()}
+        model = Model(config, shape, traits, theta, scales, starts, temperature, relations)
         return cls(model, manifest.specs, manifest.digest)
 
     @classmethod

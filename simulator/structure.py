@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.relations import View
 from storage.contracts.base import Contract
 from storage.contracts.canonical import digest_of
 from storage.contracts.channel import DISCRETE, Channel, Kind
@@ -132,10 +133,11 @@ class Structure:
     Attributes (numpy): `columns` [S'] continuous state columns with `column_slot` [S'] flat positions in E*K;
     `category_columns`/`category_slot` likewise in E*Q; `input_slot` [C + X] flat positions in E*J; `present`, `angle`,
     `unit_group` [E, K]; `label_count` [E, Q]; `adjacency` [3E, E] (mean of the others, parent, mean of the children).
+    `view`: where logs hold other columns than `spec`, which is then the refined one (see `relations`).
     """
 
-    def __init__(self, spec: RobotSpec, shape: Shape) -> None:
-        self.spec, self.shape = spec, shape
+    def __init__(self, spec: RobotSpec, shape: Shape, view: View | None = None) -> None:
+        self.spec, self.shape, self.view = spec, shape, view
         entities = len(spec.entities)
         self.present = np.zeros((entities, shape.slots), dtype=bool)
         self.angle = np.zeros_like(self.present)

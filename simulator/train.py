@@ -17,9 +17,11 @@ from torch import Tensor
 from simulator import checkpoint as checkpoints
 from simulator.config import SimulatorConfig
 from simulator.fleet import Group, draw, make_groups
-from simulator.model import Model, Traits, model_layout, recording_scales, starts_of
+from simulator.model import Model, Traits, model_layout, recording_scales, starts_of, view_of
 from simulator.parameters import initialise, unpack
 from simulator.recording import Recording
+from simulator.relations import Relations, channels_key, undetermined
+from simulator.relations import find as find_relations
 from simulator.rollout import Noise, batch_loss
 from simulator.scales import Scales
 from simulator.simulator import Simulator
@@ -81,8 +83,10 @@ def _key(episodes: Sequence[Episode], config: SimulatorConfig, parent: Simulator
 def _first_model(
     episodes: Sequence[Episode], config: SimulatorConfig, parent: Model | None, members: range, noted: bool
 ) -> Model:
-    specs = {e.spec.digest: e.spec for e in episodes}
-    shape = Shape.of([specs[d] for d in sorted(specs)], history_s=config.history_s, delay_s=config.delay_s)
+    relations = _relations(episodes, parent)
+    views = {e.spec.digest: (e.spec, view_of(e.spec, relations)) for e in episodes}
+    inside = [spec if view is None else view.refined for _, (spec, view) in sorted(views.items())]
+    shape = Shape.of(inside, history_s=config.history_s, delay_s=config.delay_s)
     judged = any(np.isfinite(e.reward).any() or e.terminated for e in episodes)
     shape = shape.model_copy(update={"tasks": judged, "notes": noted})
     inherited = None
@@ -92,7 +96,8 @@ def _first_model(
     starts: dict[str, np.ndarray] = dict(inherited.starts) if inherited is not None else {}
     by_key: dict[str, tuple[Structure, list[Episode]]] = {}
     for episode in episodes:
-        structure = Structure(episode.spec, shape)
+        view = views[episode.spec.digest][1]
+        structure = Structure(episode.spec if view is None else view.refined, shape, view)
         by_key.setdefault(structure.key, (structure, []))[1].append(episode)
     for key, (structure, found) in by_key.items():
         recording = Recording.of(found, structure)
@@ -104,8 +109,18 @@ def _first_model(
         theta = inherited.theta[members.start : members.stop].clone()
     else:
         theta = initialise(model_layout(shape, config), config.seed, members)
-    model = Model(config, shape, _traits(episodes, inherited), theta, scales, starts)
+    model = Model(config, shape, _traits(episodes, inherited), theta, scales, starts, relations=relations)
     return model if inherited is None else _reward_units(model, inherited.traits)
+
+
+def _relations(episodes: Sequence[Episode], parent: Model | None) -> dict[str, Relations]:
+    """Those that the parent found, and those of channels that are new."""
+    known = {} if parent is None else dict(parent.relations)
+    fresh: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        fresh.setdefault(channels_key(episode.spec), []).append(episode)
+    asked = {key: found for key, found in fresh.items() if key not in known and undetermined(found[0].spec)}
+    return known | {key: find_relations(found) for key, found in asked.items()}
 
 
 def _alike(a: SimulatorConfig, b: SimulatorConfig) -> bool:

@@ -111,11 +111,10 @@ class Worlds:
         """
         if modality != "channels":
             raise InputError(f"modality '{modality}' is reserved; this simulator observes 'channels' only")
-        width = self.spec.state_layout.width
         if not noisy:
-            return period.observe(self.frame, self._places, width, state.channels, state.categories, None)
+            return period.observe(self.frame, self._places, state.channels, state.categories, None)
         deviation, normal = self._conditions(self.z)[2], self._sensed.at(state.world, state.counter)
-        return self._sense(self.frame, self._places, width, state.channels, state.categories, deviation, normal)
+        return self._sense(self.frame, self._places, state.channels, state.categories, deviation, normal)
 
     def limits_active(self, state: WorldState) -> Tensor:
         """bool [N]: worlds in a state so far outside the scales of the scene that the model draws it back."""
