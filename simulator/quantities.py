@@ -100,7 +100,7 @@ def opinions(notes: str) -> tuple[Opinion, ...]:
         for part in parts:
             opinion = _opinion(part)
             if opinion.words:
-                found.setdefault((opinion.words, opinion.numbers.tobytes()), opinion)
+                found.setdefault((opinion.words.lower(), opinion.numbers.tobytes()), opinion)
     return tuple(found.values())
 
 
