@@ -10,7 +10,8 @@ from storage.contracts.robot import RobotSpec
 
 @dataclass(frozen=True)
 class Prompt:
-    """`episodes` are clips of this very robot; their channels must be those of `robot`."""
+    """`episodes` are clips of this very robot; their channels must be those of `robot`. `notes` are sentences in
+    English, quantities with units; what a sentence says twice counts once."""
 
     robot: RobotSpec
     episodes: tuple[Episode, ...] = ()

@@ -24,9 +24,9 @@ from storage.contracts.robot import Entity, RobotSpec
 class Scene:
     """`mean`, `deviation` [M, E * Z]: each member's posterior, Z numbers per entity.
 
-    `unused`: parts of the prompt that no encoder of this simulator reads, such as notes; they did not change the
-    scene. `known`: robots that the simulator was trained on. `parts`: how many entities each robot of a composed
-    scene has, in order; empty for a scene of one robot.
+    `unused`: parts of the prompt that no encoder of this simulator reads, such as notes where no training data held
+    any; they did not change the scene. `known`: robots that the simulator was trained on. `parts`: how many entities
+    each robot of a composed scene has, in order; empty for a scene of one robot.
     """
 
     model: Model
