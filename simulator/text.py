@@ -55,15 +55,15 @@ def _stands_alone(c: str) -> bool:
 def _pieces(word: str, vocabulary: dict[str, int]) -> list[int]:
     """The longest known beginning, then the longest known continuations; one unknown mark where that fails."""
     found: list[int] = []
-    start = 0
+    start = len(word) if len(word) > _LONGEST_WORD else 0
     while start < len(word):
         prefix = "##" if start else ""
         end = next((e for e in range(len(word), start, -1) if prefix + word[start:e] in vocabulary), None)
-        if end is None or len(word) > _LONGEST_WORD:
+        if end is None:
             return [vocabulary["[UNK]"]]
         found.append(vocabulary[prefix + word[start:end]])
         start = end
-    return found
+    return found or [vocabulary["[UNK]"]]
 
 
 @cache
@@ -82,7 +82,7 @@ def _encoder() -> _Encoder:
     return _Encoder(vocabulary, weights)
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def _embedded(sentence: str) -> Tensor:
     encoder = _encoder()
     with torch.no_grad():
