@@ -141,7 +141,7 @@ class Frame:
         return replace(self, **{name: getattr(self, name).repeat_interleave(count, -2) for name in names})
 
 
-SUBSTEP_S = 0.025
+SUBSTEP_S = 0.05
 _INNER = 0.9
 _DEPTH = 2 * _INNER / (1 - _INNER)
 
