@@ -92,13 +92,14 @@ class Trial:
     def iterate(self) -> None:
         """Collects, retrains, trains a policy, evaluates; then saves."""
         begin, iteration, loop = time.monotonic(), len(self.curve), self.loop
-        wanted = self.steps + FEWEST_STEPS
+        wanted, made = self.steps + FEWEST_STEPS, 0
         while self.steps < wanted:
-            purpose: Purpose = "random" if iteration == 0 else ("exploration" if self.episodes % 2 else "evaluation")
+            # What the last policy earns is asked first: one that the simulator overrates is dropped for it.
+            purpose: Purpose = "random" if iteration == 0 else ("exploration" if made % 2 else "evaluation")
             seed = self.seed * 100_003 + self.episodes
             runs = {"random": None, "exploration": loop.explorer}.get(purpose, loop.policy)
             loop.episodes += loop.run("robot-1", loop.plan(purpose, seed), runs)
-            self.episodes += 1
+            self.episodes, made = self.episodes + 1, made + 1
         loop.retrain(iteration)
         trained = loop.improve(iteration)
         plan = self.judge.plan("evaluation", EVALUATION_SEED, EVALUATION_EPISODES)
