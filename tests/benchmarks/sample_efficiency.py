@@ -51,7 +51,7 @@ def config(seed: int, quick: bool) -> LoopConfig:
             history_steps=2,
             evaluate_every=24,
             patience=6,
-            smoothness=0.02,
+            smoothness=0.5,
             start_share=0.1,
             wide_share=0.4,
             good_share=0.1,

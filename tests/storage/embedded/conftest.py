@@ -112,7 +112,8 @@ def command(home: Home, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Po
     started: list[subprocess.Popen[str]] = []
     script = tmp_path / "command.py"
     script.write_text(
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, wherever the tests run\n"
         "from storage.embedded.home import Home\n"
         "from storage.embedded.service import ServiceSpec\n"
         "from storage.embedded.stack import Stack\n"
