@@ -32,6 +32,17 @@ class Relations(Contract):
     angles: tuple[tuple[str, str], ...] = ()
     rates: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """One sentence each, for people."""
+        sine_of = dict(self.angles)
+        angles = [f"{cosine} and {sine} are the cosine and the sine of one angle." for cosine, sine in self.angles]
+        rates = [
+            f"{velocity} is the rate of {'the angle of ' if position in sine_of else ''}{position}."
+            for position, velocity in self.rates
+        ]
+        return (*angles, *rates)
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -42,6 +53,7 @@ class View:
 
     own: RobotSpec
     refined: RobotSpec
+    relations: Relations
     kept: np.ndarray
     kept_at: np.ndarray
     cosine: np.ndarray
@@ -59,6 +71,7 @@ class View:
         return cls(
             spec,
             refined,
+            relations,
             np.concatenate([none, *columns[: len(kept)]]),
             np.concatenate([none, *columns[len(kept) :]]),
             np.array([before[cosine].start for cosine, _ in relations.angles], dtype=np.int64),

@@ -108,6 +108,10 @@ def _page(shown: Shown, found: Calibration, svg: dict[str, str]) -> Page:
             ],
         ),
     ]
+    view = shown.scene.frame.structure.view
+    if view is not None:
+        found_out = "Nobody said what these channels have to do with each other; the logs did. "
+        sections.append(Section("Found in the logs", text=found_out + " ".join(view.relations.words)))
     return Page(
         title=f"{shown.name} on {shown.scene.spec.name}",
         lead=f"The simulator was told {prompt}; it is shown on {len(shown.held_out)} held-out logs.",

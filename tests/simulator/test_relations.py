@@ -57,6 +57,11 @@ def test_an_angle_and_the_rates_are_found_and_nothing_else() -> None:
     )
 
 
+def test_what_was_found_is_told_in_words() -> None:
+    assert FOUND.words[0] == "a and b are the cosine and the sine of one angle."
+    assert set(FOUND.words[1:]) == {"d is the rate of c.", "e is the rate of the angle of a."}
+
+
 def test_an_angle_that_turns_the_other_way_takes_its_sine_for_its_cosine() -> None:
     found = relations.find([swing(seed, turn=-1.0) for seed in range(5)])
     assert found.angles == (("b", "a"),)
