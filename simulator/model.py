@@ -1,7 +1,7 @@
 """The learned part of a simulator: shape, configuration, frozen scales per structure, start states and weights. No
 behaviour beyond opening frames; training, worlds and scoring build on it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,10 +15,12 @@ from simulator.encoders.registry import encoders
 from simulator.frame import Frame
 from simulator.parameters import Layout, initialise, unpack
 from simulator.recording import Recording
-from simulator.relations import Relations, View, channels_key
+from simulator.relations import Relations, View, channels_key, undetermined
+from simulator.relations import find as find_relations
 from simulator.scales import Scales, scales_of
 from simulator.structure import Shape, Structure
 from storage.contracts.base import Contract
+from storage.contracts.episode import Episode
 from storage.contracts.errors import InputError
 from storage.contracts.robot import RobotSpec
 
@@ -89,16 +91,37 @@ class Model:
         """Raises InputError when the robot does not fit into the model's slots."""
         view = self.view(spec)
         inside = spec if view is None else view.refined
-        needed = Shape.of([inside], history_s=self.config.history_s, delay_s=self.config.delay_s)
-        fitted = needed.model_copy(update={"feature_names": (), "taps": 1, "knots": 1})
-        if not self.shape.covers(fitted):
+        needed = self._needed(inside)
+        if not self.shape.covers(needed):
             raise InputError(
                 f"robot '{spec.name}' needs {needed.pairs} integrated, {needed.others} other, {needed.inputs} input "
                 f"and {needed.categories} category slots per entity; this simulator has {self.shape.pairs}, "
                 f"{self.shape.others}, {self.shape.inputs} and {self.shape.categories}",
-                remedy="train a simulator with logs of such a robot among its data",
+                remedy="train a simulator with logs of such a robot among its data"
+                + (
+                    ", or prompt with seconds of its log: they may tell which channels are rates"
+                    * bool(undetermined(spec))
+                ),
             )
         return Structure(inside, self.shape, view)
+
+    def _needed(self, inside: RobotSpec) -> Shape:
+        """Slots that a robot cannot do without."""
+        needed = Shape.of([inside], history_s=self.config.history_s, delay_s=self.config.delay_s)
+        return needed.model_copy(update={"feature_names": (), "taps": 1, "knots": 1})
+
+    def told_by(self, spec: RobotSpec, episodes: Sequence[Episode]) -> "Model":
+        """The model with the relations that logs of a robot which it never saw show among its unnamed channels; itself
+        where it knows the robot, where there is nothing to find, or no slots for what was found."""
+        key = channels_key(spec)
+        if not episodes or key in self.relations or not undetermined(spec):
+            return self
+        if self.shape.covers(self._needed(spec)) and Structure(spec, self.shape).key in self.scales:
+            return self
+        found = self.relations | {key: find_relations(episodes)}
+        view = view_of(spec, found)
+        fits = view is not None and self.shape.covers(self._needed(view.refined))
+        return replace(self, relations=found) if fits else self
 
     def view(self, spec: RobotSpec) -> View | None:
         return view_of(spec, self.relations)

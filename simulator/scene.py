@@ -113,6 +113,7 @@ def latent_rows(scene: Scene) -> tuple[Tensor, Tensor]:
 
 def ground(model: Model, prompt: Prompt, known: tuple[RobotSpec, ...] = ()) -> Scene:
     """The posterior over scenes given a prompt. No gradient step; a robot never seen is usable at once."""
+    model = model.told_by(prompt.robot, prompt.episodes)
     recording = Recording.of(prompt.episodes, model.structure(prompt.robot)) if prompt.episodes else None
     frame = model.frame(prompt.robot, recording)
     weights = model.weights()

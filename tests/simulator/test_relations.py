@@ -15,6 +15,7 @@ from simulator.train import train_simulator
 from storage.contracts.bundles import SimulatorManifest
 from storage.contracts.channel import Channel, Kind, Role
 from storage.contracts.episode import Episode
+from storage.contracts.errors import InputError
 from storage.contracts.robot import RobotSpec
 from tests.simulator.conftest import make_episode
 
@@ -149,3 +150,18 @@ def test_relations_travel_with_the_bundle_and_to_what_is_trained_from_it(trained
     more = train_simulator([swing(9, steps=30)], still, parent=read)
     assert more.model.relations == read.model.relations
     assert more.model.shape == read.model.shape
+
+
+def test_a_robot_never_seen_is_understood_by_its_prompt(trained: Simulator) -> None:
+    other = SPEC.model_copy(
+        update={"channels": tuple(c.model_copy(update={"name": f"{c.name}2"}) for c in SPEC.channels)}
+    )
+    prompt = replace(swing(11), spec=other, robot="other")
+    told = trained.ground(Prompt(other, (prompt,)))
+    assert told.frame.structure.view is not None
+    assert told.frame.structure.view.relations.angles == (("a2", "b2"),)
+    assert (trained.model.shape.pairs, trained.model.shape.others) == (2, 1)
+    with pytest.raises(InputError, match="6 other"):  # alone, its specification asks for slots that are not there
+        trained.ground(Prompt(other))
+    known = trained.ground(Prompt(SPEC, (EPISODES[0],)))
+    assert known.model is trained.model
