@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,7 @@ from policy.grounded import train_grounded
 from policy.network import PolicyNetwork
 from policy.runtime.runner import PolicyRunner
 from policy.train import TrainedPolicy
+from policy.weights import pack_network
 from simulator.config import SimulatorConfig
 from simulator.simulator import Simulator
 from simulator.train import train_simulator
@@ -59,17 +60,26 @@ class LoopConfig(Contract):
 
 @dataclass(frozen=True)
 class Deployed:
-    """A policy as robots run it, with the network that it was exported from. `least`: a real return below this says
-    that the simulator overrates it: the simulated mean less one deviation."""
+    """A policy as robots run it, with the network that it was exported from. `promised`: its simulated mean return when
+    it was deployed, None where nobody asked, with the deviation over hypotheses, `spread`."""
 
     manifest: PolicyManifest
     onnx: bytes
     network: PolicyNetwork
-    least: float = -math.inf
+    promised: float | None = None
+    spread: float = 0.0
 
     @classmethod
-    def of(cls, network: PolicyNetwork, spec: RobotSpec, task: Task, seed: int, least: float = -math.inf) -> "Deployed":
-        return cls(*export_onnx(network, spec, task, seed=seed), network, least)
+    def of(
+        cls, network: PolicyNetwork, spec: RobotSpec, task: Task, seed: int, promised: float | None = None,
+        spread: float = 0.0,
+    ) -> "Deployed":  # fmt: skip
+        return cls(*export_onnx(network, spec, task, seed=seed), network, promised, spread)
+
+    @property
+    def least(self) -> float:
+        """A real return below this says that the simulator overrates the policy."""
+        return -math.inf if self.promised is None else self.promised - self.spread
 
 
 @dataclass
@@ -148,20 +158,41 @@ class LocalLoop:
                 self.simulator, self.spec, self.prompts(), self.task, config, logs=self.episodes,
                 sampled=self.config.sampled, checkpoint=checkpoint, warm_start=warm, incumbent=earlier,
             )  # fmt: skip
-        least = trained.simulated.mean - trained.spread
-        self.policy = Deployed.of(trained.network, self.spec, self.task, config.seed, least)
+        proven = self.proven
+        if proven is None or proven < trained.simulated.mean:
+            self.policy = self._deployed(trained, config.seed)
         self.explorer = Deployed.of(trained.last, self.spec, self.task, config.seed)
         return trained
+
+    def _deployed(self, trained: TrainedPolicy, seed: int) -> Deployed:
+        """The policy that came out; where that is the one before, it keeps its name and what it has earned under it."""
+        promised, spread = trained.simulated.mean, trained.spread
+        if self.policy is not None and pack_network(trained.network) == pack_network(self.policy.network):
+            return replace(self.policy, promised=promised, spread=spread)
+        return Deployed.of(trained.network, self.spec, self.task, seed, promised, spread)
 
     @property
     def refuted(self) -> bool:
         """Whether the policy's own evaluation episodes earned less than the simulator promised. Such a policy is no
         candidate again: what overrates it once would do so for ever, and keep better ones from being tried."""
+        own = self._earned()
+        return self.policy is not None and bool(own) and float(np.mean(own)) < self.policy.least
+
+    @property
+    def proven(self) -> float | None:
+        """What the policy earns, by its own evaluation episodes and, as if it were one more of them, by what the
+        simulator promised; None before it has any, and of a refuted one. It gives way to none that promises less."""
+        own = self._earned()
+        if self.policy is None or self.policy.promised is None or not own or self.refuted:
+            return None
+        return (sum(own) + self.policy.promised) / (len(own) + 1)
+
+    def _earned(self) -> list[float]:
+        """Real returns of the evaluation episodes of the policy as it is."""
         if self.policy is None:
-            return False
+            return []
         digest = self.policy.manifest.digest
-        own = [e for e in self.episodes if e.policy == digest and e.tags.get("purpose") == "evaluation"]
-        return bool(own) and float(np.mean(self.returns(own))) < self.policy.least
+        return self.returns([e for e in self.episodes if e.policy == digest and e.tags.get("purpose") == "evaluation"])
 
     def prompts(self) -> list[list[Episode]]:
         """The latest episodes of each robot that has any."""

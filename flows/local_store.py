@@ -5,7 +5,6 @@ the caller adds as JSON. It is a checkpoint for one machine; campaigns keep thei
 """
 
 import json
-import math
 import os
 import shutil
 from pathlib import Path
@@ -37,7 +36,7 @@ def save(loop: LocalLoop, folder: Path, facts: dict[str, Any]) -> None:
     for role, policy in (("policy", loop.policy), ("explorer", loop.explorer)):
         if policy is not None:
             (fresh / f"{role}.safetensors").write_bytes(pack_network(policy.network))
-            policies[role] = [policy.manifest.seed, policy.least if math.isfinite(policy.least) else None]
+            policies[role] = [policy.manifest.seed, policy.promised, policy.spread]
     (fresh / _STATE).write_text(json.dumps({"facts": facts, "seconds": loop.seconds, "policies": policies}))
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
@@ -57,9 +56,9 @@ def restore(loop: LocalLoop, folder: Path) -> dict[str, Any] | None:
         manifest = SimulatorManifest.from_json((folder / "simulator.json").read_bytes())
         files = {role: (folder / f"simulator-{role}.safetensors").read_bytes() for role in manifest.files}
         loop.simulator = Simulator.from_files(manifest, files)
-    for role, (seed, least) in state["policies"].items():
+    for role, (seed, promised, spread) in state["policies"].items():
         network = unpack_network((folder / f"{role}.safetensors").read_bytes())
-        setattr(loop, role, Deployed.of(network, loop.spec, loop.task, seed, -math.inf if least is None else least))
+        setattr(loop, role, Deployed.of(network, loop.spec, loop.task, seed, promised, spread))
     loop.seconds = state["seconds"]
     facts: dict[str, Any] = state["facts"]
     return facts

@@ -77,13 +77,32 @@ def test_a_policy_that_reality_refuted_is_no_candidate_again() -> None:
     loop.retrain(0)
     loop.improve(0)
     assert loop.policy is not None
-    assert not loop.refuted  # nobody has tried it yet
+    assert (loop.refuted, loop.proven) == (False, None)  # nobody has tried it yet
     loop.episodes += loop.run(serial, loop.plan("evaluation", 2), loop.policy)
     (earned,) = loop.returns(loop.episodes[-1:])
-    loop.policy = replace(loop.policy, least=earned - 0.1)
-    assert not loop.refuted
-    loop.policy = replace(loop.policy, least=earned + 0.1)
-    assert loop.refuted
+    loop.policy = replace(loop.policy, promised=earned + 0.9, spread=1.0)
+    assert (loop.refuted, loop.proven) == (False, pytest.approx(earned + 0.45))
+    loop.policy = replace(loop.policy, promised=earned + 1.1)
+    assert (loop.refuted, loop.proven) == (True, None)
+
+
+def test_a_policy_that_has_proven_itself_gives_way_to_none_that_promises_less() -> None:
+    loop, serial = loop_of(), FAMILY.serial(1)
+    loop.episodes += loop.run(serial, loop.plan("excitation", 1))
+    loop.retrain(0)
+    loop.improve(0)
+    assert loop.policy is not None
+    loop.episodes += loop.run(serial, loop.plan("evaluation", 2), loop.policy)
+    loop.policy = replace(loop.policy, promised=1e6, spread=2e6)
+    kept = loop.policy
+    assert loop.improve(1).simulated.mean < 1e5
+    assert loop.policy is kept
+    assert loop.explorer is not None
+    assert loop.explorer.manifest.digest != kept.manifest.digest
+    loop.policy = replace(loop.policy, promised=-1e6)
+    trained = loop.improve(2)
+    assert loop.policy.promised == trained.simulated.mean
+    assert pack_network(loop.policy.network) == pack_network(trained.network)
 
 
 def test_a_save_that_was_killed_between_its_renames_is_put_back(tmp_path: Path) -> None:
