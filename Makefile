@@ -37,7 +37,7 @@ demo:
 
 test: setup-dev
 ifeq ($(strip $(ARGS)),)
-	@for suite in $(SUITES); do echo "$$suite"; $(BIN)/python -m pytest $$suite || exit 1; done
+	@status=0; for suite in $(SUITES); do echo "$$suite"; $(BIN)/python -m pytest $$suite || status=1; done; exit $$status
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif

@@ -188,11 +188,12 @@ class LocalLoop:
         return (sum(own) + self.policy.promised) / (len(own) + 1)
 
     def _earned(self) -> list[float]:
-        """Real returns of the evaluation episodes of the policy as it is."""
+        """Real returns of the evaluation episodes of the policy as it is, on the robots that are here."""
         if self.policy is None:
             return []
         digest = self.policy.manifest.digest
-        return self.returns([e for e in self.episodes if e.policy == digest and e.tags.get("purpose") == "evaluation"])
+        own = [e for e in self.episodes if e.policy == digest and e.robot in self.robots]
+        return self.returns([e for e in own if e.tags.get("purpose") == "evaluation"])
 
     def prompts(self) -> list[list[Episode]]:
         """The latest episodes of each robot that has any."""

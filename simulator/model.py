@@ -93,15 +93,16 @@ class Model:
         inside = spec if view is None else view.refined
         needed = self._needed(inside)
         if not self.shape.covers(needed):
+            told = (
+                "; or prompt with seconds of its log, which may tell what its channels are"
+                if undetermined(spec)
+                else ""
+            )
             raise InputError(
                 f"robot '{spec.name}' needs {needed.pairs} integrated, {needed.others} other, {needed.inputs} input "
                 f"and {needed.categories} category slots per entity; this simulator has {self.shape.pairs}, "
                 f"{self.shape.others}, {self.shape.inputs} and {self.shape.categories}",
-                remedy="train a simulator with logs of such a robot among its data"
-                + (
-                    ", or prompt with seconds of its log: they may tell which channels are rates"
-                    * bool(undetermined(spec))
-                ),
+                remedy=f"train a simulator with logs of such a robot among its data{told}",
             )
         return Structure(inside, self.shape, view)
 

@@ -45,7 +45,6 @@ class Rules(NamedTuple):
     mortal: bool
     appears: bool
     rewarded: bool
-    terminates: bool
     reward: Tensor
 
 

@@ -241,4 +241,4 @@ class Worlds:
 def _rules(model: Model, device: torch.device) -> Rules:
     traits = model.traits
     reward = (traits.reward_center, traits.reward_scale, traits.reward_low, traits.reward_high)
-    return Rules(traits.mortal, traits.appears, traits.rewarded, traits.terminates, torch.tensor(reward, device=device))
+    return Rules(traits.mortal, traits.appears, traits.rewarded, torch.tensor(reward, device=device))

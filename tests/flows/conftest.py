@@ -1,11 +1,9 @@
 """A tiny simulator of pendulum stand-ins as a folder, with logs of a robot that it never saw."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from fleet_ingest.standins.families import population
 from fleet_ingest.standins.recorder import record
@@ -29,15 +27,6 @@ class Bundle:
     spec: Path
     logs: tuple[Path, ...]
     simulator: Simulator
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors get slower with more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -71,28 +71,32 @@ def test_an_iteration_trains_and_deploys_and_the_loop_goes_on_from_disk(tmp_path
     assert np.isfinite(loop.returns(loop.episodes)).all()
 
 
-def test_a_policy_that_reality_refuted_is_no_candidate_again() -> None:
+def evaluated() -> LocalLoop:
+    """A loop whose first policy has made one evaluation episode."""
     loop, serial = loop_of(), FAMILY.serial(1)
     loop.episodes += loop.run(serial, loop.plan("excitation", 1))
     loop.retrain(0)
     loop.improve(0)
-    assert loop.policy is not None
     assert (loop.refuted, loop.proven) == (False, None)  # nobody has tried it yet
     loop.episodes += loop.run(serial, loop.plan("evaluation", 2), loop.policy)
+    return loop
+
+
+def test_a_policy_that_reality_refuted_is_no_candidate_again() -> None:
+    loop = evaluated()
+    assert loop.policy is not None
     (earned,) = loop.returns(loop.episodes[-1:])
     loop.policy = replace(loop.policy, promised=earned + 0.9, spread=1.0)
     assert loop.proven == pytest.approx(earned + 0.45)
+    elsewhere = replace(loop, robots={FAMILY.serial(2): FAMILY.open(FAMILY.serial(2))})
+    assert elsewhere.proven is None  # what it earned on another robot proves nothing here
     loop.policy = replace(loop.policy, promised=earned + 1.1)
     assert (loop.refuted, loop.proven) == (True, None)
 
 
 def test_a_policy_that_has_proven_itself_gives_way_to_none_that_promises_less() -> None:
-    loop, serial = loop_of(), FAMILY.serial(1)
-    loop.episodes += loop.run(serial, loop.plan("excitation", 1))
-    loop.retrain(0)
-    loop.improve(0)
+    loop = evaluated()
     assert loop.policy is not None
-    loop.episodes += loop.run(serial, loop.plan("evaluation", 2), loop.policy)
     loop.policy = replace(loop.policy, promised=1e6, spread=2e6)
     kept = loop.policy
     assert loop.improve(1).simulated.mean < 1e5

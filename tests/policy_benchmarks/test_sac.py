@@ -1,6 +1,5 @@
 """The peer that trains on robots directly: what it sees, counts and returns."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -55,14 +54,6 @@ class Counter:
 
     def stop(self) -> None:
         return
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_window_holds_turned_states_and_commands_in_unit_range() -> None:

@@ -1,11 +1,10 @@
 """Toy robots with known physics, simulated in numpy, and small networks."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 
 from simulator.config import SimulatorConfig, Stage
 from simulator.simulator import Simulator
@@ -15,15 +14,6 @@ from storage.contracts.episode import Episode, Provenance
 from storage.contracts.robot import Entity, RobotSpec
 
 RATE_HZ = 50.0
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Two threads wait for each other ten times as long as they work where something else runs on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_episode(

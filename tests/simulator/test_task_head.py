@@ -6,6 +6,7 @@ import torch
 from simulator import task_head
 from simulator.config import SimulatorConfig
 from simulator.prompt import Prompt
+from simulator.simulator import Simulator
 from simulator.train import train_simulator
 from storage.contracts.channel import Channel, Kind, Role
 from storage.contracts.episode import Episode, Provenance
@@ -70,9 +71,9 @@ def test_a_step_reward_is_learned_and_other_units_change_nothing_else() -> None:
     assert more.model.traits.reward_high == 10.0
 
 
-def predicted(simulator: object, x: torch.Tensor) -> torch.Tensor:
+def predicted(simulator: Simulator, x: torch.Tensor) -> torch.Tensor:
     """Mean predicted reward of standing still at x."""
-    worlds = simulator.ground(Prompt(SPEC)).sample(2, 0)  # type: ignore[attr-defined]
+    worlds = simulator.ground(Prompt(SPEC)).sample(2, 0)
     found = []
     for value in x:
         state = worlds.reset(None, {"x": (float(value), float(value))})
