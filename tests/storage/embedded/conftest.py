@@ -114,6 +114,7 @@ def command(home: Home, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Po
     script.write_text(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, wherever the tests run\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "from storage.embedded.home import Home\n"
         "from storage.embedded.service import ServiceSpec\n"
         "from storage.embedded.stack import Stack\n"
