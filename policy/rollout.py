@@ -5,6 +5,7 @@ worlds.
 Time limits do not occur in here: a window that is simply cut is bootstrapped by whoever calls.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from policy.network import PolicyNetwork
 from policy.ports import History, OutcomePort, WorldsPort
@@ -116,11 +118,19 @@ def bound_outliers(gradient: Tensor, largest: float) -> Tensor:
 
 
 def collect(
-    run: Run, policy: PolicyNetwork, task: Task, noise: Tensor, outlier_clip: float, smoothness: float
+    run: Run,
+    policy: PolicyNetwork,
+    task: Task,
+    noise: Tensor,
+    outlier_clip: float,
+    smoothness: float,
+    entropy: float = 0.0,
 ) -> Transitions:
     """T control periods with exploration `noise` [T, N, C], standard normal; gradients flow unless switched off.
 
-    The reward is less `smoothness` times the squared change of command in half ranges. `run` is moved on in place.
+    The reward is less `smoothness` times the squared change of command in half ranges, and more by `entropy` times the
+    entropy of the command (soft actor-critic, Haarnoja et al. 2018, arXiv:1812.05905, appendix C; with first-order
+    gradients, Xing et al. 2024, arXiv:2412.12089). `run` is moved on in place.
     """
     windows, raws, log_probs, moves, rewards, alive = [run.window], [], [], [], [], []
     std, scale = policy.log_std.exp(), policy.features.command_scale
@@ -134,7 +144,10 @@ def collect(
         moves.append(advance(run, task, command))
         raws.append(raw)
         log_probs.append((-0.5 * noise[t].square() - policy.log_std).sum(dim=1))
-        rewards.append(moves[-1].reward - smoothness * change * alive[-1])
+        # entropy of a Gaussian less a constant, and log(1 - tanh(raw)^2), which tells what squashing takes away
+        lost = 2.0 * (math.log(2.0) - raw - softplus(-2.0 * raw))
+        bonus = entropy * (policy.log_std + lost).sum(dim=1) - smoothness * change
+        rewards.append(moves[-1].reward + bonus * alive[-1])
         windows.append(run.window)
     ends, survival = torch.stack([move.terminated for move in moves]), torch.stack([move.survival for move in moves])
     return Transitions(

@@ -39,11 +39,12 @@ def update(
     halves: list[list[Tensor]] = []
     inputs: list[History] = []
     targets: list[Tensor] = []
-    gained, smoothness = 0.0, config.smoothness * learner.reward_unit
+    gained = 0.0
+    smoothness, entropy = config.smoothness * learner.reward_unit, config.entropy * learner.reward_unit
     for run in runs:
         run.detach()
         noise = torch.randn(steps, run.worlds.n, run.window.command.shape[2], generator=generator).to(run.alive.device)
-        seen = collect(run, learner.policy, task, noise, config.outlier_clip, smoothness)
+        seen = collect(run, learner.policy, task, noise, config.outlier_clip, smoothness, entropy)
         if compare:
             halves.append(_half_gradient(learner, seen, config))
         loss = actor_loss(learner, seen, config) / len(runs)

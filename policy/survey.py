@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from policy.config import PolicyConfig
+from policy.coverage import spread_out
 from policy.features import scales_of
 from policy.ports import History, ScenePort, WorldsPort
-from policy.rollout import Run, advance, begin
+from policy.rollout import advance, begin
 from policy.tree import select
-from policy.windows import LoggedStarts, first_windows, join, pick
+from policy.windows import LoggedStarts, first_windows, free, join, pick
 from storage.contracts.errors import InputError
 from storage.contracts.robot import RobotSpec
 from storage.contracts.task import Task
@@ -24,6 +25,10 @@ from storage.contracts.task import Task
 SEED = (1 << 30) - 1024
 """Seed of the hypotheses of the survey."""
 WORLDS, STEPS = 24, 128
+ROUNDS, ROUND_STEPS, KEPT = 24, 24, 1024
+FARTHEST = 4.0
+"""States beyond this many times the usual magnitude are not gone on from: a cart that rolls away would outweigh all."""
+_STILL = 1e-6
 _MOST_QUANTILE = 1 << 20
 
 
@@ -41,7 +46,8 @@ def survey(
     scenes: Sequence[ScenePort], task: Task, config: PolicyConfig, device: torch.device, logged: LoggedStarts | None
 ) -> Survey:
     """Random commands, each world's held for a time of its own, from the task's start and from logged states, for one
-    horizon of at most `STEPS` periods.
+    horizon of at most `STEPS` periods. Where the values of a state hang together, so that states cannot be drawn, more
+    rounds go on from the states that were reached least, and those that cover all are kept (see `policy.coverage`).
 
     Raises InputError if the scenes are of different robots.
     """
@@ -53,29 +59,84 @@ def survey(
     if others:
         raise InputError(f"one policy is for one kind of robot; scenes are of '{spec.name}' and of {', '.join(others)}")
     task.check(spec)
-    windows, rewards = [], []
+    steps, reached = min(STEPS, task.horizon_steps(spec)), []
     for index, worlds in enumerate(sampled):
         first = first_windows(worlds, task, config.history_steps, SEED - index, generator)
-        run = _begin_survey(worlds, first, logged, SEED - index, generator, device)
-        for command in _random_commands(spec, worlds.n, min(STEPS, task.horizon_steps(spec)), generator):
-            reward = advance(run, task, command.to(device)).reward
-            windows.append(History(run.window.state[run.alive].cpu(), run.window.command[run.alive].cpu()))
-            rewards.append(reward[run.alive].cpu())
-    reward = torch.cat(rewards)
-    reach = float(torch.quantile(reward.abs()[:_MOST_QUANTILE], 0.95)) if len(reward) else 1.0
-    return Survey(spec, LoggedStarts(join(windows), reward), reach)
+        first = _half_logged(first, logged, generator)
+        reached.append(_wander(worlds, task, first, steps, SEED - index, generator, device))
+    found = _joined(reached)
+    reach = float(torch.quantile(found.reward.abs()[:_MOST_QUANTILE], 0.95)) if len(found) else 1.0
+    if not free(spec) and len(found):
+        found = _explored(sampled, task, found, logged, generator, device)
+    return Survey(spec, found, reach)
 
 
-def _begin_survey(
-    worlds: WorldsPort, first: History, logged: LoggedStarts | None, seed: int, generator: torch.Generator,
+def _explored(
+    sampled: Sequence[WorldsPort], task: Task, found: LoggedStarts, logged: LoggedStarts | None,
+    generator: torch.Generator, device: torch.device,
+) -> LoggedStarts:  # fmt: skip
+    """`found` [M] and where `ROUNDS` more rounds lead from it, thinned to at most `KEPT` that lie far apart."""
+    known = found if logged is None or not len(logged) else _joined([found, logged])
+    usual = torch.quantile(_some(known).abs(), 0.95, dim=0)
+    farthest = FARTHEST * torch.where(usual > _STILL, usual, torch.ones_like(usual))
+    steps = min(ROUND_STEPS, task.horizon_steps(sampled[0].spec))
+    for round_index in range(ROUNDS):
+        scale = _spread(known)
+        held = [known]
+        for index, worlds in enumerate(sampled):
+            starts = spread_out(known.windows.state[:, -1] / scale, worlds.n, generator)
+            starts = starts.repeat(-(-worlds.n // len(starts)))[: worlds.n]
+            seed = SEED - index - (round_index + 1) * len(sampled)
+            held.append(_wander(worlds, task, pick(known.windows, starts), steps, seed, generator, device))
+        pool = _joined(held)
+        states = pool.windows.state[:, -1]
+        kept = (states.abs() <= farthest).all(dim=1).nonzero()[:, 0]
+        known = _at(pool, kept[spread_out(states[kept] / scale, KEPT, generator)])
+    return known
+
+
+def _some(starts: LoggedStarts) -> Tensor:
+    """The last states [M, S], no more than a quantile takes."""
+    states = starts.windows.state[:, -1]
+    return states[: _MOST_QUANTILE // states.shape[1]]
+
+
+def _spread(starts: LoggedStarts) -> Tensor:
+    """Half the 5..95 % range of each column [S]; 1 for one that never moved."""
+    low, high = torch.quantile(_some(starts), torch.tensor([0.05, 0.95]), dim=0)
+    return torch.where(high - low > _STILL, (high - low) / 2, torch.ones_like(low))
+
+
+def _joined(parts: Sequence[LoggedStarts]) -> LoggedStarts:
+    return LoggedStarts(join([part.windows for part in parts]), torch.cat([part.reward for part in parts]))
+
+
+def _at(starts: LoggedStarts, index: Tensor) -> LoggedStarts:
+    return LoggedStarts(pick(starts.windows, index), starts.reward[index])
+
+
+def _wander(
+    worlds: WorldsPort, task: Task, first: History, steps: int, seed: int, generator: torch.Generator,
     device: torch.device,
-) -> Run:  # fmt: skip
-    """Every other world begins in a logged state, where there are any."""
-    if logged is not None and len(logged):
-        index = torch.randint(len(logged), (worlds.n,), generator=generator)
-        even = torch.arange(worlds.n) % 2 == 0
-        first = select(even, first, pick(logged.windows, index))
-    return begin(worlds, History(first.state.to(device), first.command.to(device)), seed)
+) -> LoggedStarts:  # fmt: skip
+    """The windows that `steps` periods of random commands reach from `first` [N], with the reward of the last one."""
+    run = begin(worlds, History(first.state.to(device), first.command.to(device)), seed)
+    windows, rewards = [], []
+    for command in _random_commands(worlds.spec, worlds.n, steps, generator):
+        reward = advance(run, task, command.to(device)).reward
+        windows.append(History(run.window.state[run.alive].cpu(), run.window.command[run.alive].cpu()))
+        rewards.append(reward[run.alive].cpu())
+    return LoggedStarts(join(windows), torch.cat(rewards))
+
+
+def _half_logged(first: History, logged: LoggedStarts | None, generator: torch.Generator) -> History:
+    """Every other window is a logged one, where there are any."""
+    if logged is None or not len(logged):
+        return first
+    n = first.state.shape[0]
+    index = torch.randint(len(logged), (n,), generator=generator)
+    mixed: History = select(torch.arange(n) % 2 == 0, first, pick(logged.windows, index))
+    return mixed
 
 
 def _random_commands(spec: RobotSpec, n: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -125,11 +125,13 @@ class _Training:
             raise InputError("a policy needs at least one scene to train in, given none")
         self.scenes, self.task, self.config, self.device = list(scenes), task, config, device
         self.judges = list(judges)
-        # The beginnings of a task without start ranges are those of the few episodes there are: too few to judge by.
-        self.others = None if task.start else starts
         self.generator = torch.Generator().manual_seed(config.seed)
         surveyed, self.learner = make_learner(self.scenes, task, config, starts, warm_start, device)
-        self.spec, self.reached = surveyed.spec, _all_of(surveyed.reached, starts)
+        self.spec = surveyed.spec
+        self.reached = _all_of(surveyed.reached, starts) if free(self.spec) else surveyed.reached
+        # The beginnings of a task without start ranges are those of the few episodes there are: too few to judge by.
+        # Where states that cover all are known, they tell policies apart that do equally well where robots have been.
+        self.others = None if task.start else (starts if free(self.spec) else self.reached)
         self.key = digest_of([config, task, self.spec, len(scenes)])
         self.pools = [StartPool(None if starts is None else starts.windows) for _ in self.scenes]
         self.steps, self.agreement = min(config.horizon_steps, task.horizon_steps(self.spec)), _NEUTRAL

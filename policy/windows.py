@@ -135,8 +135,8 @@ def pick(windows: History, index: Tensor) -> History:
 
 
 def join(parts: Sequence[History]) -> History:
-    """Windows one after another along N; empty parts are skipped."""
-    full = [part for part in parts if part.state.shape[0]]
+    """Windows one after another along N; empty parts are skipped, unless all are."""
+    full = [part for part in parts if part.state.shape[0]] or list(parts[:1])
     return History(torch.cat([p.state for p in full]), torch.cat([p.command for p in full]))
 
 

@@ -67,6 +67,25 @@ def test_gradient_through_the_worlds_by_hand() -> None:
     assert last.bias.grad.item() == pytest.approx(12.0)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("bias", [0.0, 1.0, -3.0])
+def test_entropy_is_that_of_the_squashed_command(bias: float) -> None:
+    # H = log(std) + log(1 - tanh(b)^2) less a constant, where the noise is 0; the gradient is -2 tanh(b).
+    learner = learner_of(SMALL)
+    last = learner.policy.body[-1]
+    with torch.no_grad():
+        last.weight.zero_()  # type: ignore[operator, union-attr]
+        last.bias.fill_(bias)  # type: ignore[operator, union-attr]
+    rewards = []
+    for entropy in (0.0, 0.5):
+        run = begin(PointWorlds(4), first_window(POINT, torch.zeros(4, 1), 1), 0)
+        rewards.append(collect(run, learner.policy, REACH_ONE, torch.zeros(1, 4, 1), 1e9, 0.0, entropy).reward)
+    bonus = (rewards[1] - rewards[0]).mean()
+    expected = 0.5 * (learner.policy.log_std.item() + math.log(1.0 - math.tanh(bias) ** 2))
+    assert bonus.item() == pytest.approx(expected, rel=1e-4)
+    (gradient,) = torch.autograd.grad(bonus, last.bias)  # type: ignore[arg-type]
+    assert gradient.item() == pytest.approx(-math.tanh(bias), abs=1e-4)
+
+
 def test_a_world_with_an_exploding_gradient_is_held_to_the_others() -> None:
     bounded = bound_outliers(torch.tensor([[1.0], [-1.0], [1.0], [500.0]]), largest=3.0)
     assert bounded.flatten().tolist() == [1.0, -1.0, 1.0, 3.0]

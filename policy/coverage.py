@@ -1,0 +1,27 @@
+"""States that cover what a robot can reach, found by going on from the least known ones.
+
+Random commands from a robot's start reach little: a pendulum under them hangs. Begun again and again where few have
+been, they climb (the archive of Go-Explore, Ecoffet et al. 2021, arXiv:1901.10995, without cells and without reward).
+Steps no worlds and learns nothing.
+"""
+
+import torch
+from torch import Tensor
+
+
+def spread_out(points: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Indices [min(n, M)] of points [M, D], each the farthest from all before it, the first at random.
+
+    Within twice of the best cover by n balls (Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5).
+    """
+    m = points.shape[0]
+    if m == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    chosen = torch.randint(m, (1,), generator=generator)
+    nearest = torch.full((m,), torch.inf)
+    picks = [chosen]
+    for _ in range(min(n, m) - 1):
+        nearest = torch.minimum(nearest, (points - points[chosen]).square().sum(dim=1))
+        chosen = nearest.argmax().reshape(1)
+        picks.append(chosen)
+    return torch.cat(picks)
