@@ -1,10 +1,12 @@
 """Artefacts in and out of the store: bytes first, then the row; a digest in, a checked object out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from flows.engine import Engine
 from simulator.simulator import Simulator
-from storage.codecs.episodes import decode_episode
+from storage.catalog.catalog import Catalog
+from storage.codecs.episodes import decode_episode, encode_episode
 from storage.contracts.bundles import PolicyManifest, SimulatorManifest
 from storage.contracts.dataset import DatasetManifest, EpisodeRef
 from storage.contracts.episode import Episode
@@ -59,7 +61,24 @@ def load_episodes(engine: Engine, digests: Sequence[str]) -> list[Episode]:
 
 
 def load_refs(engine: Engine, refs: Sequence[EpisodeRef]) -> list[Episode]:
-    return load_episodes(engine, [ref.sha256 for ref in refs])
+    """Episodes of a dataset, with the notes that it holds on them."""
+    return [with_notes(decode_episode(engine.store.get_bytes(ref.sha256)), ref.notes) for ref in refs]
+
+
+def encoded_refs(engine: Engine, refs: Sequence[EpisodeRef]) -> list[bytes]:
+    """The same as bytes: the stored object where nothing was said."""
+    found = [(ref.notes, engine.store.get_bytes(ref.sha256)) for ref in refs]
+    return [encode_episode(with_notes(decode_episode(data), notes)) if notes else data for notes, data in found]
+
+
+def said_of(catalog: Catalog, digests: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Episode digest -> the texts of the notes that were entered with its upload, oldest first."""
+    return {digest: tuple(row.text for row in rows) for digest, rows in catalog.notes.of_episodes(digests).items()}
+
+
+def with_notes(episode: Episode, notes: Sequence[str]) -> Episode:
+    """The episode with notes added that it does not hold already."""
+    return replace(episode, notes=tuple(dict.fromkeys((*episode.notes, *notes)))) if notes else episode
 
 
 def store_scorecard(engine: Engine, card: Scorecard, name: str) -> None:

@@ -1,6 +1,6 @@
 """Datasets from the catalog's episodes: splits by recording, scales that stay fixed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -19,9 +19,10 @@ def build_dataset(
     *,
     channel_std: dict[str, float],
     split: Split | None = None,
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> DatasetManifest:
     """A manifest of `rows`. With `split` all are in it; else each recording's own hash decides (its row's split, if it
-    has one).
+    has one). `notes` is what people said of episodes, by digest (see `flows.artefacts.said_of`).
 
     Raises InputError when there is no episode.
     """
@@ -34,6 +35,7 @@ def build_dataset(
             split=split or _split_in(row) or split_of(row.raw_sha256),
             duration_s=row.duration_s,
             steps=row.steps,
+            notes=tuple((notes or {}).get(row.sha256, ())),
         )
         for row in sorted(rows, key=lambda row: row.sha256)
     ]

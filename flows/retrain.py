@@ -5,7 +5,15 @@ from typing import Any
 
 from fleet_ingest.ingest import current
 from flows import cluster
-from flows.artefacts import load_episodes, load_refs, load_simulator, store_dataset, store_scorecard, store_simulator
+from flows.artefacts import (
+    encoded_refs,
+    load_refs,
+    load_simulator,
+    said_of,
+    store_dataset,
+    store_scorecard,
+    store_simulator,
+)
 from flows.campaign_config import HORIZONS_S
 from flows.data import build_dataset, channel_scales
 from flows.engine import Engine
@@ -19,7 +27,7 @@ from simulator.workers import train_on_workers
 from storage.catalog.catalog import Catalog
 from storage.catalog.episodes import EpisodeRow
 from storage.contracts.canonical import digest_of
-from storage.contracts.dataset import DatasetManifest
+from storage.contracts.dataset import DatasetManifest, EpisodeRef
 from storage.contracts.episode import Episode
 from storage.contracts.errors import InputError, UnknownName
 from storage.contracts.figures import Scorecard
@@ -47,7 +55,8 @@ def dataset_of_robot(engine: Engine, robot: str) -> DatasetManifest:
     else:
         first = build_dataset(robot, rows, rows[0].spec_digest, channel_std={})
         scales = channel_scales(load_refs(engine, first.of("train") or first.episodes))
-    manifest = build_dataset(robot, rows, rows[0].spec_digest, channel_std=scales)
+    notes = said_of(engine.catalog, [row.sha256 for row in rows])
+    manifest = build_dataset(robot, rows, rows[0].spec_digest, channel_std=scales, notes=notes)
     if not manifest.of("test") or not manifest.of("train"):
         raise InputError(
             f"robot '{robot}' has {len({r.raw_sha256 for r in rows})} recording; "
@@ -74,7 +83,7 @@ def retrain_and_score(
         with reporting(f"train a simulator of {robot} on {len(dataset.of('train'))} episodes") as progress:
             cluster.connect()
             manifest, files = train_on_workers(
-                [engine.store.get_bytes(e.sha256) for e in dataset.of("train")],
+                encoded_refs(engine, dataset.of("train")),
                 config,
                 parent=None,
                 checkpoint=engine.home.checkpoints_dir / step.key.replace(":", "-"),
@@ -82,7 +91,7 @@ def retrain_and_score(
                 dataset=dataset.digest,
                 name=robot,
                 progress=progress,
-                calibration=[engine.store.get_bytes(e.sha256) for e in dataset.of("validation")],
+                calibration=encoded_refs(engine, dataset.of("validation")),
             )
         return {"simulator": store_simulator(engine, manifest, files, parents=[dataset.digest])}
 
@@ -105,7 +114,7 @@ def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: S
     def body() -> Result:
         with reporting(f"score on {len(held_out)} held-out episodes"):
             card = load_simulator(engine, row.digest).score(
-                load_episodes(engine, [e.sha256 for e in held_out]),
+                load_refs(engine, held_out),
                 horizons_s=tuple(horizons_s),
                 channel_std=dataset.channel_std,
                 prompts={robot: Prompt(clips[0].spec, clips) for robot, clips in prompts_of(engine, dataset).items()},
@@ -133,10 +142,10 @@ def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: S
 
 def prompts_of(engine: Engine, dataset: DatasetManifest) -> dict[str, tuple[Episode, ...]]:
     """Robot -> two of its training episodes, from which the simulator infers what no specification says."""
-    chosen: dict[str, list[str]] = {}
+    chosen: dict[str, list[EpisodeRef]] = {}
     for ref in dataset.of("train"):
-        chosen.setdefault(ref.robot, []).append(ref.sha256)
-    return {robot: tuple(load_episodes(engine, digests[:PROMPT_EPISODES])) for robot, digests in chosen.items()}
+        chosen.setdefault(ref.robot, []).append(ref)
+    return {robot: tuple(load_refs(engine, refs[:PROMPT_EPISODES])) for robot, refs in chosen.items()}
 
 
 def by_channel(card: Scorecard, horizons_s: Sequence[float]) -> dict[str, dict[str, dict[str, Any]]]:

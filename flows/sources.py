@@ -83,7 +83,7 @@ class Sources:
 
     def episode(self, reference: str, robot: str | None = None) -> tuple[str, Episode]:
         """Digest and episode: a file, a digest or its first 8 or more digits, or `latest` of the robot. A file that was
-        read is found by its digest too."""
+        read is found by its digest too. An episode of the catalog comes with the notes entered with its upload."""
         path = Path(reference)
         if path.is_file():
             data = path.read_bytes()
@@ -92,7 +92,10 @@ class Sources:
         if reference in self._read:
             return reference, self._read[reference]
         digest = self._episode_digest(reference, robot)
-        return digest, decode_episode(self.engine.store.get_bytes(digest))
+        from flows.artefacts import said_of, with_notes
+
+        said = said_of(self.engine.catalog, [digest]).get(digest, ())
+        return digest, with_notes(decode_episode(self.engine.store.get_bytes(digest)), said)
 
     def held_out(self, robot: str | None) -> list[str]:
         """Digests of the test split of a robot's logs."""

@@ -11,11 +11,17 @@ from storage.contracts.robot import RobotSpec
 @dataclass(frozen=True)
 class Prompt:
     """`episodes` are clips of this very robot; their channels must be those of `robot`. `notes` are sentences in
-    English, quantities with units; what a sentence says twice counts once."""
+    English, quantities with units; what a sentence says twice counts once. Notes that the episodes hold count, too."""
 
     robot: RobotSpec
     episodes: tuple[Episode, ...] = ()
     notes: str = ""
+
+    @property
+    def said(self) -> str:
+        """All notes, those of the prompt first, each once."""
+        noted = (note for episode in self.episodes for note in episode.notes)
+        return "\n".join(note for note in dict.fromkeys((self.notes, *noted)) if note.strip())
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "episodes", tuple(self.episodes))

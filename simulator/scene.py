@@ -123,7 +123,7 @@ def ground(model: Model, prompt: Prompt, known: tuple[RobotSpec, ...] = ()) -> S
         mean, deviation = posterior([f for f in found if f is not None], model.members, width)
     reading = [encoder for encoder in encoders() if encoder.layout(model.shape, model.config)]
     read = {part for encoder in reading for part in encoder.parts}
-    unused = tuple(part for part in ("notes",) if getattr(prompt, part) and part not in read)
+    unused = ("notes",) if prompt.said and "notes" not in read else ()
     return Scene(model, prompt.robot, frame, mean, deviation, unused, known)
 
 

@@ -122,7 +122,7 @@ class NotesEncoder:
         }  # fmt: skip
 
     def factors(self, w: Weights, frame: Frame, prompt: Prompt) -> Factors | None:
-        found = quantities.opinions(prompt.notes)[:MOST_OPINIONS]
+        found = quantities.opinions(prompt.said)[:MOST_OPINIONS]
         if not found or "notes.text" not in w:
             return None
         said = Said.of(found, frame.structure.spec.entities)

@@ -11,13 +11,15 @@ Split = Literal["train", "validation", "test"]
 
 
 class EpisodeRef(Contract):
-    """One episode of a dataset. `sha256` is the digest of its stored object."""
+    """One episode of a dataset. `sha256` is the digest of its stored object; `notes` is what people said of it with its
+    upload, as known when the dataset was made, so that the dataset's digest names all that a simulator learns from."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     robot: str
     split: Split
     duration_s: float
     steps: int
+    notes: tuple[str, ...] = Field(default=(), exclude_if=lambda notes: not notes)
 
 
 class DatasetManifest(Contract):

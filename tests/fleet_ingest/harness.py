@@ -115,7 +115,7 @@ class S3Server(Process):
 class ApiServer(Process):
     def __init__(self, directory: Path, config: S3Config) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.catalog_url = f"sqlite:///{directory / 'catalog.db'}"
+        self.catalog_url, self.s3 = f"sqlite:///{directory / 'catalog.db'}", config
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         (directory / "secret").write_bytes(SECRET)

@@ -1,5 +1,6 @@
 """`upload`, `uploads`, `quarantine`, `access` as commands against a real API and S3 server, by address and account."""
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -10,12 +11,22 @@ import pytest
 from typer.testing import CliRunner
 
 from fleet_ingest.robot.outgoing import SentFiles
+from flows.artefacts import encoded_refs, load_refs, said_of
 from flows.cli.logs import summary_of
 from flows.cli.main import app
+from flows.data import build_dataset
+from flows.engine import Engine
 from flows.remote import open_remote
+from flows.settings import Settings
+from flows.sources import Sources
 from flows.uploading import FileResult, Wish, upload_paths, watch
+from simulator.prompt import Prompt
 from storage.catalog.catalog import Catalog
+from storage.codecs.episodes import decode_episode
 from storage.contracts.errors import InputError
+from storage.embedded.home import Home
+from storage.embedded.stack import Stack
+from storage.objects import ObjectStore
 from tests.fleet_ingest.harness import FLEET, ApiServer, S3Server, wait_for
 from tests.fleet_ingest.service import log_of
 
@@ -104,6 +115,32 @@ def test_from_upload_to_release(sim2real: Shell, api: tuple[ApiServer, Catalog, 
     assert (code, fate["line"]["state"]) == (0, "accepted")
     (note,) = api[1].notes.of_uploads([by_name["good.mcap"]["upload"]])[by_name["good.mcap"]["upload"]]
     assert (note.text, note.session, note.author) == ("new tyres", "monday", "operator:anna")
+
+
+def test_what_was_said_with_an_upload_is_learned_from_and_asked_with(
+    sim2real: Shell, api: tuple[ApiServer, Catalog, str], tmp_path: Path
+) -> None:
+    noted, plain = tmp_path / "noted.mcap", tmp_path / "plain.mcap"
+    noted.write_bytes(log_of(SERIAL, 21))
+    plain.write_bytes(log_of(SERIAL, 22))
+    assert sim2real("upload", str(noted), "--robot", SERIAL, "--notes", "payload 0.7 kg")[0] == 0
+    assert sim2real("upload", str(plain), "--robot", SERIAL)[0] == 0
+    catalog, home = api[1], Home(tmp_path / "home")
+    engine = Engine(Settings(), home, Stack(home), catalog, ObjectStore(api[0].s3), {})
+    raw = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (noted, plain)]
+    rows = [row for row in catalog.episodes.find(robots=[SERIAL]) if row.raw_sha256 in raw]
+    of_noted, of_plain = (next(row for row in rows if row.raw_sha256 == one) for one in raw)
+    said = said_of(catalog, [row.sha256 for row in rows])
+    assert said == {of_noted.sha256: ("payload 0.7 kg",)}
+    digest, bare = (build_dataset("d", rows, of_noted.spec_digest, channel_std={}, notes=n) for n in (said, None))
+    assert digest.digest != bare.digest
+    assert "notes" not in bare.to_json().decode()
+    by_digest = dict(zip([ref.sha256 for ref in digest.episodes], encoded_refs(engine, digest.episodes), strict=True))
+    assert decode_episode(by_digest[of_noted.sha256]).notes == ("payload 0.7 kg",)
+    assert by_digest[of_plain.sha256] == engine.store.get_bytes(of_plain.sha256)
+    assert [e.notes for e in load_refs(engine, digest.episodes)] == [ref.notes for ref in digest.episodes]
+    asked = Sources(engine).episode(of_noted.sha256)[1]
+    assert Prompt(asked.spec, (asked,), "wet floor").said == "wet floor\npayload 0.7 kg"
 
 
 def test_an_interrupted_upload_is_resumed(sim2real: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

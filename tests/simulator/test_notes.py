@@ -102,6 +102,16 @@ def test_the_unit_does_not_matter(noted: Simulator) -> None:
     assert torch.equal(grams.deviation, kilograms.deviation)
 
 
+def test_notes_of_the_prompts_episodes_count_like_the_prompts_own(noted: Simulator, oscillator: Make) -> None:
+    spec, silent = noted.specs[0], replace(oscillator(1), notes=())
+    said = replace(silent, notes=("payload 0.7 kg",))
+    within = noted.ground(Prompt(spec, (said,)))
+    beside = noted.ground(Prompt(spec, (silent,), "payload 0.7 kg"))
+    assert torch.equal(within.mean, beside.mean)
+    assert not torch.equal(within.mean, noted.ground(Prompt(spec, (silent,))).mean)
+    assert Prompt(spec, (said, said), "payload 0.7 kg").said == "payload 0.7 kg"
+
+
 def test_notes_are_unused_where_no_training_data_held_any(trained: Simulator, noted: Simulator) -> None:
     said = Prompt(trained.specs[0], (), "payload 0.7 kg")
     scene, silent = trained.ground(said), trained.ground(Prompt(trained.specs[0]))
