@@ -16,6 +16,7 @@ from policy.config import PolicyConfig
 from policy.features import Scales, scales_of
 from policy.network import PolicyNetwork, ValueNetwork
 from policy.ports import ScenePort
+from policy.rollout import Shaping
 from policy.survey import Survey, survey
 from policy.windows import LoggedStarts
 from storage.contracts.errors import InputError
@@ -43,6 +44,11 @@ class Learner:
     def reward_unit(self) -> float:
         """A typical difference of rewards per step, in the task's own unit."""
         return 0.5 * (1.0 - self.discount) / self.reward_scale
+
+    def shaping(self, config: PolicyConfig) -> Shaping:
+        """The weights of `config` in the task's unit, as it is scaled now."""
+        unit = self.reward_unit
+        return Shaping(config.smoothness * unit, config.entropy * unit)
 
     @torch.no_grad()
     def rescale(self, target: Tensor) -> Tensor:

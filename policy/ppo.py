@@ -36,13 +36,13 @@ def update(
     """One collection of `steps` and PASSES passes over it, then the value updates. Moves `runs` on. No gradient passes
     through the worlds, so there is nothing to `compare`."""
     del compare
-    smoothness, entropy = config.smoothness * learner.reward_unit, config.entropy * learner.reward_unit
+    shaping = learner.shaping(config)
     windows, raws, old, gains, inputs, targets = [], [], [], [], [], []
     gained = 0.0
     for run in runs:
         noise = torch.randn(steps, run.worlds.n, run.window.command.shape[2], generator=generator).to(run.alive.device)
         with torch.no_grad():
-            seen = collect(run, learner.policy, task, noise, config.outlier_clip, smoothness, entropy)
+            seen = collect(run, learner.policy, task, noise, config.outlier_clip, shaping)
             counted = seen.alive.flatten()
             windows.append(pick(join(seen.windows[:-1]), counted))
             raws.append(seen.raw.flatten(0, 1)[counted])

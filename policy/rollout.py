@@ -25,6 +25,15 @@ _LEAST_SURVIVAL = 0.05
 """Lower chances of survival count as this: the end is all but certain, and its gradient would drown every other."""
 
 
+class Shaping(NamedTuple):
+    """What training adds to the task's reward, in its unit: minus `smoothness` times the squared change of command in
+    half ranges; plus `entropy` times the entropy of the command (soft actor-critic, Haarnoja et al. 2018,
+    arXiv:1812.05905, appendix C; with first-order gradients, Xing et al. 2024, arXiv:2412.12089)."""
+
+    smoothness: float = 0.0
+    entropy: float = 0.0
+
+
 @dataclass
 class Run:
     """Worlds under way. `alive` [N] is False where a run has terminated."""
@@ -123,14 +132,11 @@ def collect(
     task: Task,
     noise: Tensor,
     outlier_clip: float,
-    smoothness: float,
-    entropy: float = 0.0,
+    shaping: Shaping,
 ) -> Transitions:
     """T control periods with exploration `noise` [T, N, C], standard normal; gradients flow unless switched off.
 
-    The reward is less `smoothness` times the squared change of command in half ranges, and more by `entropy` times the
-    entropy of the command (soft actor-critic, Haarnoja et al. 2018, arXiv:1812.05905, appendix C; with first-order
-    gradients, Xing et al. 2024, arXiv:2412.12089). `run` is moved on in place.
+    Rewards are those of the task and `shaping`. `run` is moved on in place.
     """
     windows, raws, log_probs, moves, rewards, alive = [run.window], [], [], [], [], []
     std, scale = policy.log_std.exp(), policy.features.command_scale
@@ -146,7 +152,7 @@ def collect(
         log_probs.append((-0.5 * noise[t].square() - policy.log_std).sum(dim=1))
         # entropy of a Gaussian less a constant, and log(1 - tanh(raw)^2), which tells what squashing takes away
         lost = 2.0 * (math.log(2.0) - raw - softplus(-2.0 * raw))
-        bonus = entropy * (policy.log_std + lost).sum(dim=1) - smoothness * change
+        bonus = shaping.entropy * (policy.log_std + lost).sum(dim=1) - shaping.smoothness * change
         rewards.append(moves[-1].reward + bonus * alive[-1])
         windows.append(run.window)
     ends, survival = torch.stack([move.terminated for move in moves]), torch.stack([move.survival for move in moves])

@@ -40,11 +40,11 @@ def update(
     inputs: list[History] = []
     targets: list[Tensor] = []
     gained = 0.0
-    smoothness, entropy = config.smoothness * learner.reward_unit, config.entropy * learner.reward_unit
+    shaping = learner.shaping(config)
     for run in runs:
         run.detach()
         noise = torch.randn(steps, run.worlds.n, run.window.command.shape[2], generator=generator).to(run.alive.device)
-        seen = collect(run, learner.policy, task, noise, config.outlier_clip, smoothness, entropy)
+        seen = collect(run, learner.policy, task, noise, config.outlier_clip, shaping)
         if compare:
             halves.append(_half_gradient(learner, seen, config))
         loss = actor_loss(learner, seen, config) / len(runs)

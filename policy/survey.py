@@ -26,7 +26,7 @@ SEED = (1 << 30) - 1024
 """Seed of the hypotheses of the survey."""
 WORLDS, STEPS = 24, 128
 ROUNDS, ROUND_STEPS, KEPT = 24, 24, 1024
-FARTHEST = 4.0
+FARTHEST = 2.0
 """States beyond this many times the usual magnitude are not gone on from: a cart that rolls away would outweigh all."""
 _STILL = 1e-6
 _MOST_QUANTILE = 1 << 20

@@ -9,7 +9,7 @@ import torch
 from policy.config import PolicyConfig
 from policy.learner import Learner, make_learner
 from policy.network import PolicyNetwork
-from policy.rollout import Transitions, begin, bound_outliers, collect, episode_returns, survival_of
+from policy.rollout import Shaping, Transitions, begin, bound_outliers, collect, episode_returns, survival_of
 from policy.shac import _agreement, tail_weights, update, value_targets
 from policy.train import TrainedPolicy, _Training, train_policy
 from policy.weights import pack_network
@@ -61,7 +61,7 @@ def test_gradient_through_the_worlds_by_hand() -> None:
     with torch.no_grad():
         last.weight.zero_()  # type: ignore[operator, union-attr]
     run = begin(PointWorlds(4), first_window(POINT, torch.zeros(4, 1), 1), 0)
-    seen = collect(run, learner.policy, REACH_ONE, torch.zeros(3, 4, 1), 1e9, 0.0)
+    seen = collect(run, learner.policy, REACH_ONE, torch.zeros(3, 4, 1), 1e9, Shaping())
     assert seen.reward.tolist() == [[-1.0] * 4] * 3
     seen.reward.sum(dim=0).mean().backward()
     assert last.bias.grad.item() == pytest.approx(12.0)  # type: ignore[union-attr]
@@ -78,7 +78,9 @@ def test_entropy_is_that_of_the_squashed_command(bias: float) -> None:
     rewards = []
     for entropy in (0.0, 0.5):
         run = begin(PointWorlds(4), first_window(POINT, torch.zeros(4, 1), 1), 0)
-        rewards.append(collect(run, learner.policy, REACH_ONE, torch.zeros(1, 4, 1), 1e9, 0.0, entropy).reward)
+        rewards.append(
+            collect(run, learner.policy, REACH_ONE, torch.zeros(1, 4, 1), 1e9, Shaping(entropy=entropy)).reward
+        )
     bonus = (rewards[1] - rewards[0]).mean()
     expected = 0.5 * (learner.policy.log_std.item() + math.log(1.0 - math.tanh(bias) ** 2))
     assert bonus.item() == pytest.approx(expected, rel=1e-4)
@@ -106,7 +108,7 @@ def test_a_terminated_run_bootstraps_nothing_and_a_cut_one_does() -> None:
     run = begin(worlds, first_window(POINT, torch.tensor([[1.0], [-3.0]]), 1), 0)
     noise = torch.full((3, 2, 1), 100.0)  # commands are at their upper limit, 1
     with torch.no_grad():
-        seen: Transitions = collect(run, learner.policy, task, noise, 3.0, 0.0)
+        seen: Transitions = collect(run, learner.policy, task, noise, 3.0, Shaping())
     # World 0: x = 2, reward -1, ends at once. World 1: x = -2, -1, 0, rewards -9, -4, -1, is cut after three steps.
     assert seen.terminated.tolist() == [[True, False], [False, False], [False, False]]
     assert seen.alive.tolist() == [[True, True], [False, True], [False, True]]
