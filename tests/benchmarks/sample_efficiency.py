@@ -19,6 +19,7 @@ import torch
 from fleet_ingest.robot.plan import Noise, Purpose
 from flows import local_store
 from flows.local_loop import LocalLoop, LoopConfig
+from flows.presets import UNNAMED_POLICY, UNNAMED_SIMULATOR
 from policy.config import PolicyConfig
 from simulator.config import SimulatorConfig
 from tests.benchmarks.envelope import Figure, Target, envelope, parser, publish
@@ -40,26 +41,8 @@ def config(seed: int, quick: bool) -> LoopConfig:
         )  # fmt: skip
     return LoopConfig(
         seed=seed,
-        # One robot, so that no other's scales need be covered: nothing is gained from varying them.
-        simulator=SimulatorConfig(
-            updates=500, warm_updates=250, rows=1024, max_batch=256, jitter=0.0, history_s=0.05, delay_s=0.0
-        ),
-        # Few of the starts that an environment draws have been seen: most worlds begin elsewhere.
-        policy=PolicyConfig(
-            updates=300,
-            horizon_steps=48,
-            windows=4,
-            history_steps=2,
-            evaluate_every=24,
-            patience=6,
-            actor_rate=5e-3,
-            critic_rate=5e-3,
-            smoothness=0.5,
-            entropy=0.1,
-            start_share=0.1,
-            wide_share=0.8,
-            good_share=0.0,
-        ),
+        simulator=UNNAMED_SIMULATOR,
+        policy=UNNAMED_POLICY,
         exploration=Noise(std=0.3),
     )
 
