@@ -12,6 +12,7 @@ from policy import survey as module
 from policy.config import PolicyConfig
 from policy.coverage import spread_out
 from policy.survey import survey
+from policy.train import train_policy
 from policy.windows import LoggedStarts, first_window
 from storage.contracts.channel import Channel, Kind, Role
 from storage.contracts.robot import RobotSpec
@@ -45,6 +46,8 @@ class SwingWorlds:
         self.n, self.robot = n, torch.zeros(n, dtype=torch.int64)
 
     def reset(self, history: Any = None, task_start: Any = None, seed: int | None = None) -> Tensor:
+        if history is None:
+            return torch.tensor([[math.pi, 0.0]]).expand(self.n, -1)
         cos, sin, rate = history.state[:, -1].unbind(1)
         return torch.stack([torch.atan2(sin, cos), rate], dim=1)
 
@@ -100,3 +103,15 @@ def test_logged_states_are_gone_on_from() -> None:
     found = survey([SwingScene()], HANG, CONFIG, torch.device("cpu"), top).reached
     assert found.windows.state[:, -1, 0].max() > 0.999
     assert len(cells(found)) == 48
+
+
+def test_policies_are_judged_where_no_episode_began() -> None:
+    # At rest below, each of 20 periods pays -1; a policy that does next to nothing earns that and no more from there.
+    task = Task(name="hang", reward="cos", horizon_s=1.0)
+    config = CONFIG.model_copy(
+        update={"updates": 1, "worlds": 8, "horizon_steps": 2, "evaluation_worlds": 64, "actor_rate": 1e-6}
+    )
+    hanging = first_window(SWING, torch.tensor([[-1.0, 0.0, 0.0]] * 9), 2)
+    trained = train_policy([SwingScene()], task, config, starts=LoggedStarts(hanging, torch.full((9,), -1.0)))
+    assert trained.simulated.mean < -19.5
+    assert trained.curve[0]["mean"] > -16.0, "half of the judging worlds begin anywhere"
