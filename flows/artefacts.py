@@ -12,6 +12,8 @@ from storage.contracts.dataset import DatasetManifest, EpisodeRef
 from storage.contracts.episode import Episode
 from storage.contracts.figures import Scorecard
 
+MOST_NOTES = 64
+"""Notes of one upload that are learned from."""
 SimulatorParts = tuple[SimulatorManifest, dict[str, bytes]]
 
 
@@ -67,13 +69,18 @@ def load_refs(engine: Engine, refs: Sequence[EpisodeRef]) -> list[Episode]:
 
 def encoded_refs(engine: Engine, refs: Sequence[EpisodeRef]) -> list[bytes]:
     """The same as bytes: the stored object where nothing was said."""
-    found = [(ref.notes, engine.store.get_bytes(ref.sha256)) for ref in refs]
-    return [encode_episode(with_notes(decode_episode(data), notes)) if notes else data for notes, data in found]
+    return [_encoded(engine, ref) for ref in refs]
+
+
+def _encoded(engine: Engine, ref: EpisodeRef) -> bytes:
+    data = engine.store.get_bytes(ref.sha256)
+    return encode_episode(with_notes(decode_episode(data), ref.notes)) if ref.notes else data
 
 
 def said_of(catalog: Catalog, digests: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Episode digest -> the texts of the notes that were entered with its upload, oldest first."""
-    return {digest: tuple(row.text for row in rows) for digest, rows in catalog.notes.of_episodes(digests).items()}
+    """Episode digest -> the texts of the notes that were entered with its upload, the `MOST_NOTES` oldest of them."""
+    found = catalog.notes.of_episodes(digests)
+    return {digest: tuple(row.text for row in rows[:MOST_NOTES]) for digest, rows in found.items()}
 
 
 def with_notes(episode: Episode, notes: Sequence[str]) -> Episode:

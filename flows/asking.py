@@ -57,7 +57,7 @@ class Grounded:
 
 def ground(sources: Sources, about: About) -> Grounded:
     """The robot as the simulator understands it, edits made."""
-    prompt = tuple(sources.episode(reference, about.robot)[1] for reference in about.prompt_episodes)
+    prompt = tuple(sources.noted_episode(reference, about.robot) for reference in about.prompt_episodes)
     if about.robot is None and about.spec is None and prompt:
         spec = prompt[0].spec
     else:

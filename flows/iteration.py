@@ -13,12 +13,10 @@ from typing import Literal
 
 from flows import cluster
 from flows.artefacts import (
-    encoded_refs,
     load_episodes,
     load_policy_weights,
     load_simulator,
     load_simulator_parts,
-    said_of,
     store_dataset,
     store_policy,
     store_scorecard,
@@ -67,12 +65,10 @@ class Context:
 
 
 def dataset_of(ctx: Context, episodes: Sequence[str], held_out: DatasetManifest) -> DatasetManifest:
-    """The manifest of `episodes`, with the scales of the held-out set. Cheap and idempotent, so not a step."""
+    """The manifest of `episodes`, with the scales of the held-out set. Cheap and idempotent, so not a step; and so
+    without the notes of uploads, which may come while a campaign stands still."""
     rows = ctx.engine.catalog.episodes.get_many(episodes)
-    manifest = build_dataset(
-        ctx.fleet.spec.name, rows, ctx.fleet.spec.digest, channel_std=held_out.channel_std,
-        notes=said_of(ctx.engine.catalog, episodes),
-    )  # fmt: skip
+    manifest = build_dataset(ctx.fleet.spec.name, rows, ctx.fleet.spec.digest, channel_std=held_out.channel_std)
     store_dataset(ctx.engine, manifest)
     return manifest
 
@@ -90,7 +86,7 @@ def train_simulator_step(ctx: Context, iteration: int, dataset: DatasetManifest,
         with reporting(f"iteration {iteration}: train the simulator") as progress:
             cluster.connect()
             manifest, files = train_on_workers(
-                encoded_refs(ctx.engine, dataset.of("train")),
+                [ctx.engine.store.get_bytes(e.sha256) for e in dataset.of("train")],
                 config,
                 parent=load_simulator_parts(ctx.engine, parent) if parent else None,
                 checkpoint=ctx.engine.home.checkpoints_dir / step.key.replace(":", "-"),

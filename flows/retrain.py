@@ -1,6 +1,6 @@
 """Retrain and score without any task: the simulator's accuracy for its own sake, and its leaderboard."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet_ingest.ingest import current
@@ -55,7 +55,7 @@ def dataset_of_robot(engine: Engine, robot: str) -> DatasetManifest:
     else:
         first = build_dataset(robot, rows, rows[0].spec_digest, channel_std={})
         scales = channel_scales(load_refs(engine, first.of("train") or first.episodes))
-    notes = said_of(engine.catalog, [row.sha256 for row in rows])
+    notes = true_throughout(rows, said_of(engine.catalog, [row.sha256 for row in rows]))
     manifest = build_dataset(robot, rows, rows[0].spec_digest, channel_std=scales, notes=notes)
     if not manifest.of("test") or not manifest.of("train"):
         raise InputError(
@@ -65,6 +65,17 @@ def dataset_of_robot(engine: Engine, robot: str) -> DatasetManifest:
         )
     store_dataset(engine, manifest)
     return manifest
+
+
+def true_throughout(rows: Sequence[EpisodeRow], said: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Of `said`, by episode digest, what can be true of a robot in all its episodes: all of its uploads say it alike.
+
+    Training takes notes for facts about the robot; "payload 0.7 kg" of Monday must not be learned from Tuesday's logs.
+    """
+    by_robot: dict[str, set[tuple[str, ...]]] = {}
+    for row in rows:
+        by_robot.setdefault(row.robot, set()).add(tuple(said.get(row.sha256, ())))
+    return {row.sha256: said[row.sha256] for row in rows if row.sha256 in said and len(by_robot[row.robot]) == 1}
 
 
 def retrain_and_score(

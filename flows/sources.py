@@ -83,7 +83,7 @@ class Sources:
 
     def episode(self, reference: str, robot: str | None = None) -> tuple[str, Episode]:
         """Digest and episode: a file, a digest or its first 8 or more digits, or `latest` of the robot. A file that was
-        read is found by its digest too. An episode of the catalog comes with the notes entered with its upload."""
+        read is found by its digest too."""
         path = Path(reference)
         if path.is_file():
             data = path.read_bytes()
@@ -92,10 +92,17 @@ class Sources:
         if reference in self._read:
             return reference, self._read[reference]
         digest = self._episode_digest(reference, robot)
+        return digest, decode_episode(self.engine.store.get_bytes(digest))
+
+    def noted_episode(self, reference: str, robot: str | None = None) -> Episode:
+        """The episode, with the notes entered with its upload where it is one of the catalog: more than its digest
+        tells, so not for what has to be the same again."""
+        digest, episode = self.episode(reference, robot)
+        if digest in self._read:
+            return episode
         from flows.artefacts import said_of, with_notes
 
-        said = said_of(self.engine.catalog, [digest]).get(digest, ())
-        return digest, with_notes(decode_episode(self.engine.store.get_bytes(digest)), said)
+        return with_notes(episode, said_of(self.engine.catalog, [digest]).get(digest, ()))
 
     def held_out(self, robot: str | None) -> list[str]:
         """Digests of the test split of a robot's logs."""

@@ -52,9 +52,9 @@ class PolicyConfig(Contract):
     """First standard deviation of the command before squashing, in half ranges."""
     smoothness: float = Field(default=0.005, ge=0)
     """Penalty per unit of squared change of command, in half ranges, relative to the reward scale."""
-    entropy: float = Field(default=0.0, ge=0)
-    """Worth of one nat of the command's entropy, relative to the reward scale: it keeps commands from saturating before
-    the value has learned what lies behind a hill (a pendulum that must swing back first)."""
+    entropy: float = Field(default=0.0, ge=0, exclude_if=lambda weight: weight == 0.0)
+    """Worth of one nat of the command's entropy (less a constant), relative to the reward scale: it keeps commands from
+    saturating before the value has learned what lies behind a hill (a pendulum that must swing back first)."""
     tail_fraction: float = Field(default=0.25, gt=0, le=1)
     tail_weight: float = Field(default=0.5, ge=0)
     """Extra weight of the worlds whose outcome lies in the worst `tail_fraction`; 0 is the plain mean."""

@@ -1,8 +1,8 @@
-"""States that cover what a robot can reach, found by going on from the least known ones.
+"""States that cover what a robot can reach: those of many that lie far apart.
 
-Random commands from a robot's start reach little: a pendulum under them hangs. Begun again and again where few have
-been, they climb (the archive of Go-Explore, Ecoffet et al. 2021, arXiv:1901.10995, without cells and without reward).
-Steps no worlds and learns nothing.
+Random commands from a robot's start reach little: a pendulum under them hangs. Begun again and again from states far
+apart, some of which lie at the edge of what is known, they climb (the archive of Go-Explore, Ecoffet et al. 2021,
+arXiv:1901.10995, without cells and without reward). Steps no worlds and learns nothing.
 """
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 
 
 def spread_out(points: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Indices [min(n, M)] of points [M, D], each the farthest from all before it, the first at random.
+    """Indices, int64 [min(n, M)], of finite points [M, D] on the CPU, each the farthest from all before it, the first
+    at random.
 
     Within twice of the best cover by n balls (Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5).
     """

@@ -26,8 +26,9 @@ SEED = (1 << 30) - 1024
 """Seed of the hypotheses of the survey."""
 WORLDS, STEPS = 24, 128
 ROUNDS, ROUND_STEPS, KEPT = 24, 24, 1024
+"""Rounds after the first, control periods of each, and states that are left in the end."""
 FARTHEST = 2.0
-"""States beyond this many times the usual magnitude are not gone on from: a cart that rolls away would outweigh all."""
+"""States beyond this many times the usual magnitude are left out: a cart that rolls away would outweigh all others."""
 _STILL = 1e-6
 _MOST_QUANTILE = 1 << 20
 
@@ -47,11 +48,11 @@ def survey(
 ) -> Survey:
     """Random commands, each world's held for a time of its own, from the task's start and from logged states, for one
     horizon of at most `STEPS` periods. Where the values of a state hang together, so that states cannot be drawn, more
-    rounds go on from the states that were reached least, and those that cover all are kept (see `policy.coverage`).
+    rounds go on from reached and logged states that lie far apart, and such states are what is returned (see
+    `policy.coverage`).
 
     Raises InputError if the scenes are of different robots.
     """
-    generator = torch.Generator().manual_seed(config.seed)
     n = max(8, WORLDS // len(scenes))
     sampled = [scene.sample(n, seed=SEED - index, device=device) for index, scene in enumerate(scenes)]
     spec = sampled[0].spec
@@ -59,6 +60,8 @@ def survey(
     if others:
         raise InputError(f"one policy is for one kind of robot; scenes are of '{spec.name}' and of {', '.join(others)}")
     task.check(spec)
+    # States that policies are judged in, too, are the same for all seeds of a population.
+    generator = torch.Generator().manual_seed(config.seed if free(spec) else SEED)
     steps, reached = min(STEPS, task.horizon_steps(spec)), []
     for index, worlds in enumerate(sampled):
         first = first_windows(worlds, task, config.history_steps, SEED - index, generator)
@@ -66,7 +69,7 @@ def survey(
         reached.append(_wander(worlds, task, first, steps, SEED - index, generator, device))
     found = _joined(reached)
     reach = float(torch.quantile(found.reward.abs()[:_MOST_QUANTILE], 0.95)) if len(found) else 1.0
-    if not free(spec) and len(found):
+    if not free(spec):
         found = _explored(sampled, task, found, logged, generator, device)
     return Survey(spec, found, reach)
 
@@ -75,12 +78,18 @@ def _explored(
     sampled: Sequence[WorldsPort], task: Task, found: LoggedStarts, logged: LoggedStarts | None,
     generator: torch.Generator, device: torch.device,
 ) -> LoggedStarts:  # fmt: skip
-    """`found` [M] and where `ROUNDS` more rounds lead from it, thinned to at most `KEPT` that lie far apart."""
+    """At most `KEPT` states that lie far apart, of `found`, `logged` and where `ROUNDS` more rounds lead from them."""
     known = found if logged is None or not len(logged) else _joined([found, logged])
+    known = _at(known, known.windows.state.isfinite().flatten(1).all(dim=1))
+    if not len(known):
+        return known
     usual = torch.quantile(_some(known).abs(), 0.95, dim=0)
     farthest = FARTHEST * torch.where(usual > _STILL, usual, torch.ones_like(usual))
+    known = _within(known, farthest)
     steps = min(ROUND_STEPS, task.horizon_steps(sampled[0].spec))
     for round_index in range(ROUNDS):
+        if not len(known):
+            break
         scale = _spread(known)
         held = [known]
         for index, worlds in enumerate(sampled):
@@ -88,11 +97,22 @@ def _explored(
             starts = starts.repeat(-(-worlds.n // len(starts)))[: worlds.n]
             seed = SEED - index - (round_index + 1) * len(sampled)
             held.append(_wander(worlds, task, pick(known.windows, starts), steps, seed, generator, device))
-        pool = _joined(held)
-        states = pool.windows.state[:, -1]
-        kept = (states.abs() <= farthest).all(dim=1).nonzero()[:, 0]
-        known = _at(pool, kept[spread_out(states[kept] / scale, KEPT, generator)])
+        pool = _within(_joined(held), farthest)
+        known = _at(pool, spread_out(pool.windows.state[:, -1] / scale, KEPT, generator))
     return known
+
+
+def _within(starts: LoggedStarts, farthest: Tensor) -> LoggedStarts:
+    """Those whose last state is no farther than `farthest` [S] in any column."""
+    return _at(starts, (starts.windows.state[:, -1].abs() <= farthest).all(dim=1))
+
+
+def _joined(parts: Sequence[LoggedStarts]) -> LoggedStarts:
+    return LoggedStarts(join([part.windows for part in parts]), torch.cat([part.reward for part in parts]))
+
+
+def _at(starts: LoggedStarts, index: Tensor) -> LoggedStarts:
+    return LoggedStarts(pick(starts.windows, index), starts.reward[index])
 
 
 def _some(starts: LoggedStarts) -> Tensor:
@@ -107,25 +127,19 @@ def _spread(starts: LoggedStarts) -> Tensor:
     return torch.where(high - low > _STILL, (high - low) / 2, torch.ones_like(low))
 
 
-def _joined(parts: Sequence[LoggedStarts]) -> LoggedStarts:
-    return LoggedStarts(join([part.windows for part in parts]), torch.cat([part.reward for part in parts]))
-
-
-def _at(starts: LoggedStarts, index: Tensor) -> LoggedStarts:
-    return LoggedStarts(pick(starts.windows, index), starts.reward[index])
-
-
 def _wander(
     worlds: WorldsPort, task: Task, first: History, steps: int, seed: int, generator: torch.Generator,
     device: torch.device,
 ) -> LoggedStarts:  # fmt: skip
-    """The windows that `steps` periods of random commands reach from `first` [N], with the reward of the last one."""
+    """The windows that `steps` periods of random commands reach from `first` [N], with the reward of the last one;
+    none that ended or is not finite."""
     run = begin(worlds, History(first.state.to(device), first.command.to(device)), seed)
     windows, rewards = [], []
     for command in _random_commands(worlds.spec, worlds.n, steps, generator):
         reward = advance(run, task, command.to(device)).reward
-        windows.append(History(run.window.state[run.alive].cpu(), run.window.command[run.alive].cpu()))
-        rewards.append(reward[run.alive].cpu())
+        kept = run.alive & run.window.state.isfinite().flatten(1).all(dim=1)
+        windows.append(History(run.window.state[kept].cpu(), run.window.command[kept].cpu()))
+        rewards.append(reward[kept].cpu())
     return LoggedStarts(join(windows), torch.cat(rewards))
 
 

@@ -62,6 +62,7 @@ _QUANTITY = re.compile(
     rf"|(?P<plain>{_NUMBER})(?![\w:/]|[.,]\d))",
     re.IGNORECASE,
 )
+_BLANKS = re.compile(r"[^\S\n]+")
 _SENTENCES = re.compile(r"(?:(?<=[^\d])[.]|[.](?=\s|$)|[;!?\n])+")
 _PARTS = re.compile(r",(?=\s)|\s(?:and|but|while)\s", re.IGNORECASE)
 
@@ -93,7 +94,8 @@ def opinions(notes: str) -> tuple[Opinion, ...]:
     """What `notes` say, each thing once, in order: one opinion per sentence, or per part of a sentence of several
     quantities."""
     found: dict[tuple[str, bytes], Opinion] = {}
-    for sentence in _SENTENCES.split(notes):
+    # lines end sentences; any other run of blanks is one, since matching takes time quadratic in its length
+    for sentence in _SENTENCES.split(_BLANKS.sub(" ", notes)):
         parts = [sentence]
         if len(_QUANTITY.findall(sentence)) > 1:
             parts = _with_values(sentence)

@@ -74,7 +74,7 @@ class FleetNotes:
                     place = index.setdefault((opinion.said, opinion.words), len(index))
                     found += [opinion] if place == len(found) else []
                     chosen[place] = None
-            of_robot.append(np.array(list(chosen), dtype=np.int64))
+            of_robot.append(np.array(list(chosen)[:MOST_OPINIONS], dtype=np.int64))
         return cls(Said.of(found, entities), of_robot) if found else None
 
 

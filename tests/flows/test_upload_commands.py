@@ -17,6 +17,7 @@ from flows.cli.main import app
 from flows.data import build_dataset
 from flows.engine import Engine
 from flows.remote import open_remote
+from flows.retrain import true_throughout
 from flows.settings import Settings
 from flows.sources import Sources
 from flows.uploading import FileResult, Wish, upload_paths, watch
@@ -132,6 +133,8 @@ def test_what_was_said_with_an_upload_is_learned_from_and_asked_with(
     of_noted, of_plain = (next(row for row in rows if row.raw_sha256 == one) for one in raw)
     said = said_of(catalog, [row.sha256 for row in rows])
     assert said == {of_noted.sha256: ("payload 0.7 kg",)}
+    assert true_throughout(rows, said) == {}  # the other upload does not say so
+    assert true_throughout([of_noted], said) == said
     digest, bare = (build_dataset("d", rows, of_noted.spec_digest, channel_std={}, notes=n) for n in (said, None))
     assert digest.digest != bare.digest
     assert "notes" not in bare.to_json().decode()
@@ -139,7 +142,8 @@ def test_what_was_said_with_an_upload_is_learned_from_and_asked_with(
     assert decode_episode(by_digest[of_noted.sha256]).notes == ("payload 0.7 kg",)
     assert by_digest[of_plain.sha256] == engine.store.get_bytes(of_plain.sha256)
     assert [e.notes for e in load_refs(engine, digest.episodes)] == [ref.notes for ref in digest.episodes]
-    asked = Sources(engine).episode(of_noted.sha256)[1]
+    asked = Sources(engine).noted_episode(of_noted.sha256)
+    assert Sources(engine).episode(of_noted.sha256)[1].notes == ()
     assert Prompt(asked.spec, (asked,), "wet floor").said == "wet floor\npayload 0.7 kg"
 
 

@@ -98,11 +98,49 @@ def test_a_pendulum_is_known_everywhere_though_random_commands_leave_it_hanging(
     assert (hanging.windows.state[:, -1, 0] > 0).float().mean() < 0.2
 
 
-def test_logged_states_are_gone_on_from() -> None:
+def test_logged_states_are_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROUNDS", 1)
+    monkeypatch.setattr(module, "STEPS", 1)
     top = LoggedStarts(first_window(SWING, torch.tensor([[1.0, 0.0, 0.0]]), 2), torch.tensor([math.nan]))
-    found = survey([SwingScene()], HANG, CONFIG, torch.device("cpu"), top).reached
-    assert found.windows.state[:, -1, 0].max() > 0.999
+    with_top, without = (survey([SwingScene()], HANG, CONFIG, torch.device("cpu"), s).reached for s in (top, None))
+    assert (with_top.windows.state[:, -1, 0] > 0.9).sum() > 10
+    assert with_top.windows.state[:, -1, 0].max() == 1.0
+    assert without.windows.state[:, -1, 0].max() < 0.0
+
+
+def test_the_states_are_the_same_for_every_seed() -> None:
+    first, second = (
+        survey([SwingScene()], HANG, CONFIG.model_copy(update={"seed": seed}), torch.device("cpu"), None).reached
+        for seed in (0, 1)
+    )
+    assert torch.equal(first.windows.state, second.windows.state)
+
+
+class BrokenWorlds(SwingWorlds):
+    """Half of the worlds are lost at once; of the others nothing is wrong."""
+
+    def observe(self, state: Tensor) -> Tensor:
+        seen = super().observe(state)
+        seen[::2] = torch.nan
+        return seen
+
+
+class BrokenScene(SwingScene):
+    def sample(self, n: int, seed: int, device: Any = "cpu") -> SwingWorlds:
+        return BrokenWorlds(n)
+
+
+def test_worlds_that_give_no_numbers_count_for_nothing() -> None:
+    found = survey([BrokenScene(), SwingScene()], HANG, CONFIG, torch.device("cpu"), None).reached
+    assert found.windows.state.isfinite().all()
     assert len(cells(found)) == 48
+
+
+def test_where_every_run_ends_at_once_the_logs_remain() -> None:
+    task = HANG.model_copy(update={"terminated": "cos < 2"})
+    top = LoggedStarts(first_window(SWING, torch.tensor([[1.0, 0.0, 0.0]] * 5), 2), torch.zeros(5))
+    assert len(survey([SwingScene()], task, CONFIG, torch.device("cpu"), top).reached) == 5
+    assert len(survey([SwingScene()], task, CONFIG, torch.device("cpu"), None).reached) == 0
 
 
 def test_policies_are_judged_where_no_episode_began() -> None:

@@ -181,3 +181,9 @@ def test_whatever_is_written_is_grounded(noted: Simulator) -> None:
         scene = noted.ground(Prompt(spec, (), notes))
         assert scene.mean.isfinite().all()
         assert scene.deviation.isfinite().all()
+
+
+def test_runs_of_blanks_are_one() -> None:
+    (found,) = opinions("payload" + " " * 15_000 + "0.7" + "\t" * 4_000 + "kg")
+    assert found.said == "payload 0.7 kg"
+    assert np.array_equal(found.numbers, opinions("payload 0.7 kg")[0].numbers)
