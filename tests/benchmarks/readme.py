@@ -227,10 +227,11 @@ def learning_tables() -> str:
                 f"{limit:,.0f}",
                 "**missed**" if result["missed"] else "met",
                 f"{result['figures']['wall time per iteration']['value']:.0f}",
+                result["commit"],
             ]
         )
     head = ["task", "return to reach", "steps: median [range]", "seeds solved", "best mean return", "at most", "",
-            "s per iteration"]  # fmt: skip
+            "s per iteration", "commit"]  # fmt: skip
     parts = [markdown(head, rows)] if rows else []
     for name in ("compounding", "worker_kill"):
         if (RESULTS / f"{name}.json").is_file():
