@@ -181,11 +181,12 @@ class LocalLoop:
     @property
     def proven(self) -> float | None:
         """What the policy earns, by its own evaluation episodes and, as if it were one more of them, by what the
-        simulator promised; None before it has any, and of a refuted one. It gives way to none that promises less."""
+        simulator promised, where that is more; None before it has any, and of a refuted one. It gives way to none that
+        promises less."""
         own = self._earned()
         if self.policy is None or self.policy.promised is None or not own or self.refuted:
             return None
-        return (sum(own) + self.policy.promised) / (len(own) + 1)
+        return max(float(np.mean(own)), (sum(own) + self.policy.promised) / (len(own) + 1))
 
     def _earned(self) -> list[float]:
         """Real returns of the evaluation episodes of the policy as it is, on the robots that are here."""

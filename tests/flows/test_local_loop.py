@@ -89,12 +89,15 @@ def test_a_policy_that_reality_refuted_is_no_candidate_again() -> None:
     loop.policy = replace(loop.policy, promised=earned + 0.9, spread=1.0)
     assert loop.proven == pytest.approx(earned + 0.45)
     elsewhere = replace(loop, robots={FAMILY.serial(2): FAMILY.open(FAMILY.serial(2))})
+    loop.policy = replace(loop.policy, promised=earned - 500.0)
+    assert loop.proven == pytest.approx(earned), "that the simulator thought less of it takes nothing away"
+    loop.policy = replace(loop.policy, promised=earned + 0.9)
     assert elsewhere.proven is None  # what it earned on another robot proves nothing here
     loop.policy = replace(loop.policy, promised=earned + 1.1)
     assert (loop.refuted, loop.proven) == (True, None)
 
 
-def test_a_policy_that_has_proven_itself_gives_way_to_none_that_promises_less() -> None:
+def test_a_policy_that_has_proven_itself_gives_way_to_none_that_promises_less(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = evaluated()
     assert loop.policy is not None
     loop.policy = replace(loop.policy, promised=1e6, spread=2e6)
@@ -104,6 +107,7 @@ def test_a_policy_that_has_proven_itself_gives_way_to_none_that_promises_less() 
     assert loop.explorer is not None
     assert loop.explorer.manifest.digest != kept.manifest.digest
     loop.policy = replace(loop.policy, promised=-1e6)
+    monkeypatch.setattr(LocalLoop, "_earned", lambda self: [-1e6])
     trained = loop.improve(2)
     assert loop.policy.promised == trained.simulated.mean
     assert pack_network(loop.policy.network) == pack_network(trained.network)
