@@ -95,7 +95,8 @@ def rewards_of(spec: RobotSpec, task: Task, starts: LoggedStarts) -> Tensor:
     """[M] reward of the last state of each window: the task's expression, else what was logged."""
     if task.reward is None:
         return starts.reward
-    return task.reward_of(spec, starts.windows.state[:, -1], starts.windows.command[:, -1], torch).float()  # type: ignore[no-any-return]
+    reward: Tensor = task.reward_of(spec, starts.windows.state[:, -1], starts.windows.command[:, -1], torch)
+    return reward.float()
 
 
 def rewarding(windows: History, reward: Tensor, n: int) -> History:

@@ -9,6 +9,7 @@ notes. In training, notes are true of the robot in all its episodes. It looks at
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -69,12 +70,13 @@ class FleetNotes:
         of_robot = []
         for own in episodes.values():
             chosen: dict[int, None] = {}
-            for note in dict.fromkeys(note for episode in own for note in episode.notes):
-                for opinion in quantities.opinions(note):
-                    place = index.setdefault((opinion.said, opinion.words), len(index))
-                    found += [opinion] if place == len(found) else []
-                    chosen[place] = None
-            of_robot.append(np.array(list(chosen)[:MOST_OPINIONS], dtype=np.int64))
+            notes = dict.fromkeys(note for episode in own for note in episode.notes)
+            opinions = (opinion for note in notes for opinion in quantities.opinions(note))
+            for opinion in islice(opinions, MOST_OPINIONS):
+                place = index.setdefault((opinion.said, opinion.words), len(index))
+                found += [opinion] if place == len(found) else []
+                chosen[place] = None
+            of_robot.append(np.array(list(chosen), dtype=np.int64))
         return cls(Said.of(found, entities), of_robot) if found else None
 
 
