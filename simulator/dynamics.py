@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from simulator import network
+from simulator import kinetics, network
 from simulator.frame import Frame
 from simulator.network import Conditioning, Weights
 
@@ -154,7 +154,22 @@ def _evaluate(w: Weights, frame: Frame, core: Core, c: Conditioning, log_dt: Ten
     configuration = [slots[..., :p], slots[..., 2 * p : k], slots[..., k : k + p], slots[..., k + 2 * p :], orientation]
     drive = [motion, slots[..., k + p : k + 2 * p], queue, one.expand(members, entities, batch, 1)]
     extra = network.form(w, torch.cat(configuration, -1), torch.cat(drive, -1), c, core.alive, frame.adjacency)
-    return out._replace(mean=bent(out.mean + extra, _CHANGE))
+    if c.joints is not None:
+        rate = core.x[..., p : 2 * p] * frame.inverse[..., p : 2 * p]
+        own = network.joint_forces(rate, queue, c.joints)
+        extra = torch.cat([extra[..., :p], extra[..., p : 2 * p] + own, extra[..., 2 * p :]], dim=-1)
+    return out._replace(mean=_moved_together(frame, core, c, bent(out.mean + extra, _CHANGE)))
+
+
+def _moved_together(frame: Frame, core: Core, c: Conditioning, mean: Tensor) -> Tensor:
+    """`mean` with what the networks said of rates taken as forces on what moves together (see `kinetics`)."""
+    if c.inertia is None or frame.ties is None:
+        return mean
+    p = frame.structure.shape.pairs
+    position, rate, force = core.x[..., :p], core.x[..., p : 2 * p], mean[..., p : 2 * p]
+    unit = frame.rate_unit[(None,) * (4 - frame.rate_unit.dim())][..., p : 2 * p]
+    found = kinetics.accelerations(c.inertia, frame.ties, position, rate, force, unit, core.alive)
+    return torch.cat([mean[..., :p], found, mean[..., 2 * p :]], dim=-1)
 
 
 def integrate(

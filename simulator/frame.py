@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from simulator.features import static_features
+from simulator.kinetics import Ties
 from simulator.scales import Scales
 from simulator.structure import CHUNK_KNOTS, KNOT_S, Structure, knot_count, tap_count
 
@@ -22,7 +23,8 @@ class Frame:
     """Tensors [E, 1, K] broadcast over the internal layout; a scaled value is `x * inverse + offset`.
 
     `low`, `high` bound the inner nine tenths of a limited range, `depth` is one over the outer tenth; `step_scale` is
-    the change of a slot in one control period `dt` (seconds); `adjacency` [3E, E]; `unit_matrix` [E, K, K] or None;
+    the change of a slot in one control period `dt` (seconds); `rate_unit` its change in a second, `present_rate` the
+    same and 0 for absent slots; `ties` of what moves together; `adjacency` [3E, E]; `unit_matrix` [E, K, K] or None;
     `static` [E, F]; a knot of history is `knot_stride` rows apart, a knot of a prompt's chunk `chunk_stride`.
     """
 
@@ -36,6 +38,7 @@ class Frame:
     depth: Tensor
     limited: Tensor
     present_rate: Tensor
+    rate_unit: Tensor
     step_scale: Tensor
     present: Tensor
     angle: Tensor
@@ -50,6 +53,7 @@ class Frame:
     lineage: Tensor
     turning: Tensor
     static: Tensor
+    ties: Ties | None
     any_angle: bool
     any_limited: bool
     all_present: bool
@@ -70,6 +74,7 @@ class Frame:
         return cls(
             structure=structure,
             scales=scales,
+            ties=None if structure.mechanism is None else Ties.of(structure.mechanism, device),
             unit_matrix=None if unit is None else torch.from_numpy(unit).to(device),
             any_angle=bool(structure.angle.any()),
             any_limited=bool(tables["limited"].any()),
@@ -115,6 +120,7 @@ class Frame:
             inverse=self.inverse / slot,
             offset=self.offset / slot,
             present_rate=self.present_rate * rate,
+            rate_unit=self.rate_unit * rate,
             step_scale=self.step_scale * rate,
             input_scale=self.input_scale * inputs,
         )
@@ -135,7 +141,7 @@ class Frame:
 
     def repeated(self, count: int) -> "Frame":
         """Every column `count` times, one after the other; a frame that all worlds share stays as it is."""
-        names = ("scale", "inverse", "offset", "present_rate", "step_scale", "input_scale")
+        names = ("scale", "inverse", "offset", "present_rate", "rate_unit", "step_scale", "input_scale")
         if self.scale.shape[-2] == 1:
             return self
         return replace(self, **{name: getattr(self, name).repeat_interleave(count, -2) for name in names})
@@ -157,6 +163,7 @@ def _slot_tables(structure: Structure, scales: Scales) -> dict[str, np.ndarray]:
         "high": high,
         "depth": _DEPTH / (high - low),
         "present_rate": scales.rate * structure.present,
+        "rate_unit": scales.rate,
         "step_scale": scales.rate * structure.spec.period_s,
     }
     flags = {"limited": limited, "present": structure.present, "angle": structure.angle}

@@ -12,16 +12,24 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from simulator import features
+from simulator import features, kinetics, mechanism
 from simulator.config import SimulatorConfig
+from simulator.kinetics import Inertia, Ties
 from simulator.structure import Shape
 
 Weights = Mapping[str, Tensor]
 
 
+SHARPNESS = (5.0, 40.0, 200.0)
+"""Slopes at rest of the smooth signs that dry friction is made of, in scaled rates: joints stick at rates far below
+those that they move at."""
+RESISTING = 1 + len(SHARPNESS)
+
+
 class Conditioning(NamedTuple):
     """What a scene sample does to the network: FiLM of two layers, biases of the filter and of the form [M, E, B, D];
-    sensor noise [M, E, B, K]."""
+    sensor noise [M, E, B, K]; what resists and drives each joint [M, E, B, P * (taps * J + RESISTING)]; inertia of
+    what moves together, if anything does."""
 
     gain1: Tensor
     bias1: Tensor
@@ -30,6 +38,8 @@ class Conditioning(NamedTuple):
     filter_bias: Tensor
     form_bias: Tensor
     sensor: Tensor
+    joints: Tensor | None = None
+    inertia: Inertia | None = None
 
 
 class StepOutput(NamedTuple):
@@ -66,7 +76,20 @@ def layout(shape: Shape, config: SimulatorConfig) -> dict[str, tuple[int, ...]]:
         "step.in": (inputs, d), "step.message": (d, 2 * config.messages), "step.message.b": (2 * config.messages,),
         "step.hidden": (d + 3 * config.messages, d), "step.gate": (d + 3 * config.messages, d),
         "step.last": (d, d), "step.last.b": (d,), "step.out.small": (d, outputs), "step.out.b": (outputs,),
+    } | (_inertia_layout(shape, d) if shape.pairs else {})  # fmt: skip
+
+
+def _inertia_layout(shape: Shape, d: int) -> dict[str, tuple[int, ...]]:
+    return {
+        "kinetic.body": (d, d), "kinetic.term": (d, d), "kinetic.relation": (mechanism.relation_width(shape.pairs), d),
+        "kinetic.b": (d,), "kinetic.out": (d, kinetics.OUTPUTS),
+        "kinetic.own.small": (d, shape.pairs), "kinetic.own.b": (shape.pairs,),
+        "joint.small": (d, joint_width(shape)), "joint.b": (joint_width(shape),),
     }  # fmt: skip
+
+
+def joint_width(shape: Shape) -> int:
+    return shape.pairs * (shape.taps * shape.inputs + RESISTING)
 
 
 def step_inputs(shape: Shape, config: SimulatorConfig) -> int:
@@ -100,6 +123,16 @@ def form(
     return linear(terms, w["form.out.small"])
 
 
+def joint_forces(rate: Tensor, queue: Tensor, joints: Tensor) -> Tensor:
+    """[M, E, B, P]: what damping, dry friction and the entity's own inputs do to each of its joints, with coefficients
+    of the scene alone. `rate` [M, E, B, P] scaled, `queue` [M, E, B, taps * J]."""
+    signs = [rate * slope * torch.rsqrt(1.0 + (rate * slope) ** 2) for slope in SHARPNESS]
+    resisting = torch.stack([rate * torch.rsqrt(1.0 + rate * rate * (1.0 / 64.0)), *signs], dim=-1)
+    split = rate.shape[-1] * RESISTING
+    first = (joints[..., :split].unflatten(-1, (-1, RESISTING)) * resisting).sum(-1)
+    return first + (joints[..., split:].unflatten(-1, (rate.shape[-1], -1)) * queue[..., None, :]).sum(-1)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """[M, E, B, F] by [M, F, D]."""
     members, entities, batch, width = x.shape
@@ -108,8 +141,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out.view(members, entities, batch, -1)
 
 
-def condition(w: Weights, static: Tensor, z: Tensor, adjacency: Tensor) -> Conditioning:
-    """`static` [M or 1, E, B or 1, F], `z` [M, E, B, Z]."""
+def condition(w: Weights, static: Tensor, z: Tensor, adjacency: Tensor, ties: Ties | None = None) -> Conditioning:
+    """`static` [M or 1, E, B or 1, F], `z` [M, E, B, Z]; `ties` of the robot's mechanism, None where nothing turns."""
     members = z.shape[0]
     hidden = linear(static.expand(members, -1, -1, -1), w["condition.static"])
     hidden = silu(hidden + linear(z, w["condition.scene"], w["condition.in.b"]))
@@ -119,7 +152,22 @@ def condition(w: Weights, static: Tensor, z: Tensor, adjacency: Tensor) -> Condi
     bias1, bias2, filter_bias, form_bias = linear(hidden, w["condition.bias"], w["condition.bias.b"]).chunk(4, dim=-1)
     gain1, gain2 = gain.chunk(2, dim=-1)
     sensor = linear(hidden, w["condition.sensor.small"], w["condition.sensor.b"])
-    return Conditioning(gain1, bias1, gain2, bias2, filter_bias, form_bias, sensor)
+    found = Conditioning(gain1, bias1, gain2, bias2, filter_bias, form_bias, sensor)
+    if "joint.small" in w:
+        found = found._replace(joints=linear(hidden, w["joint.small"], w["joint.b"]))
+    return found if ties is None else found._replace(inertia=_inertia(w, hidden, ties))
+
+
+def _inertia(w: Weights, hidden: Tensor, ties: Ties) -> Inertia:
+    """A body's coefficient of a term is read from both and from how they stand to each other."""
+    members, entities, batch, _ = hidden.shape
+    bodies, terms = linear(hidden, w["kinetic.body"], w["kinetic.b"]), linear(hidden, w["kinetic.term"])
+    terms = torch.matmul(ties.members, terms.flatten(2)).view(members, -1, batch, terms.shape[-1])
+    relation = torch.matmul(ties.relation, w["kinetic.relation"][:, None])
+    joined = silu(bodies[:, :, None] + terms[:, None] + relation[:, :, :, None])
+    raw = torch.bmm(joined.flatten(1, 3), w["kinetic.out"]).view(*joined.shape[:-1], -1)
+    own = linear(hidden, w["kinetic.own.small"], w["kinetic.own.b"])
+    return kinetics.coefficients(raw, own, ties)
 
 
 def filter_history(w: Weights, x: Tensor, c: Conditioning, slots: int) -> tuple[Tensor, Tensor, Tensor]:

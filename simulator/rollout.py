@@ -74,7 +74,7 @@ def batch_loss(
     entities = group.frame.structure.entities
     z = worlds(mean) + worlds(deviation) * noise.scene.unflatten(-1, (entities, -1)).transpose(1, 2)
     rows = batch.rows.repeat(1, samples)
-    conditioning = network.condition(w, worlds(batch.static), z, frame.adjacency)
+    conditioning = network.condition(w, worlds(batch.static), z, frame.adjacency, frame.ties)
     core = _first_core(w, group, frame, conditioning, rows, batch.kept.repeat(1, samples), noise.start)
     ahead = batch.rows[..., None] + torch.arange(steps + 1)
     target = recording.x[ahead].permute(2, 0, 3, 1, 4)

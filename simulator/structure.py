@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.mechanism import Mechanism
 from simulator.relations import View
 from storage.contracts.base import Contract
 from storage.contracts.canonical import digest_of
@@ -173,6 +174,12 @@ class Structure:
         self.channel_at[e, k] = (channel, i)
         if channel.kind in (Kind.DIRECTION, Kind.ORIENTATION):
             self.unit_group[e, k] = next(j for j, c in enumerate(self.spec.channels) if c.name == channel.name)
+
+    @cached_property
+    def mechanism(self) -> Mechanism | None:
+        """What moves together, None where nothing turns."""
+        p = self.shape.pairs
+        return Mechanism.of(self.spec, self.present[:, :p], self.angle[:, :p] & self.present[:, :p], self.lineage)
 
     @property
     def entities(self) -> int:

@@ -227,7 +227,7 @@ class Worlds:
             frame, static = self.frame, self.frame.static[None, :, None]
             with torch.no_grad():
                 internal = layout.internal(z.view(self.n, frame.structure.entities, -1), self.model.members)
-                found = network.condition(self._weights, static, internal, frame.adjacency)
+                found = network.condition(self._weights, static, internal, frame.adjacency, frame.ties)
                 tasks = self.model.traits.rewarded or self.model.traits.terminates
                 task_bias = task_head.condition(self._weights, static, internal) if tasks else None
                 deviation = dynamics.spread(found.sensor) * frame.step_scale * frame.present
