@@ -90,6 +90,8 @@ class Batch:
     slot_factor: Tensor
     rate_factor: Tensor
     input_factor: Tensor
+    known: Tensor = field(kw_only=True)
+    """bool [M, G]: the scene latent is the one that training knows, not one read from a prompt."""
     task: TaskRows | None = field(default=None, kw_only=True)
     """Intervals for the task head, where rewards or ends were logged."""
     notes: NoteRows | None = field(default=None, kw_only=True)
@@ -154,7 +156,13 @@ def draw(group: Group, config: SimulatorConfig, update: int, members: range, ste
     columns = [torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)]
     robot = columns[1].numpy()
     notes = None if group.notes is None else notes_encoder.draw(group.notes, config, update, members, robot)
-    return Batch(*columns, task=_draw_task(group, config, update, members, robot), notes=notes)
+    task = _draw_task(group, config, update, members, robot)
+    return Batch(*columns, known=_draw_known(config, update, members, groups), task=task, notes=notes)
+
+
+def _draw_known(config: SimulatorConfig, update: int, members: range, groups: int) -> Tensor:
+    drawn = [np.random.default_rng([config.seed, update, m, 2]).random(groups) < config.known_share for m in members]
+    return torch.from_numpy(np.stack(drawn))
 
 
 def _draw_task(

@@ -55,9 +55,10 @@ class Noise:
 
 
 def batch_loss(
-    w: Weights, group: Group, batch: Batch, config: SimulatorConfig, traits: Traits, noise: Noise, steps: int
-) -> Tensor:
-    """Loss per member [M]."""
+    w: Weights, group: Group, batch: Batch, config: SimulatorConfig, traits: Traits, noise: Noise, steps: int,
+    known: tuple[Tensor, Tensor],
+) -> Tensor:  # fmt: skip
+    """Loss per member [M]. `known`: what training believes of the robots of `batch`, mean and deviation [M, E, G, Z]."""
     recording = group.recording
     samples = config.samples
     members, size = batch.rows.shape
@@ -69,7 +70,8 @@ def batch_loss(
         return value.repeat_interleave(per, 2).repeat(1, 1, samples, 1)
 
     jittered = group.frame.rescaled(batch.slot_factor, batch.rate_factor, batch.input_factor)
-    mean, deviation = _scene_posterior(w, group, jittered, batch)
+    read = _scene_posterior(w, group, jittered, batch)
+    mean, deviation = (torch.where(batch.known[:, None, :, None], *pair) for pair in zip(known, read, strict=True))
     frame = group.frame.rescaled(*(worlds(f) for f in (batch.slot_factor, batch.rate_factor, batch.input_factor)))
     entities = group.frame.structure.entities
     z = worlds(mean) + worlds(deviation) * noise.scene.unflatten(-1, (entities, -1)).transpose(1, 2)
@@ -101,11 +103,20 @@ def batch_loss(
     total = total + (error / counted).mean(0)
     # KL of the scene posterior to N(0, 1)
     kl = 0.5 * (mean**2 + deviation**2 - 1.0 - 2.0 * deviation.log()).sum((1, 3)).mean(-1)
-    total = total + config.kl_weight * kl
+    total = total + config.kl_weight * kl + config.teach_weight * _taught(known, read, batch)
     if batch.task is not None and (traits.rewarded or traits.terminates):
         bias = _task_bias(w, batch, mean, deviation, noise)
         total = total + _TASK_WEIGHT * _task_loss(w, group, batch, batch.task, bias, traits)
     return total
+
+
+def _taught(known: tuple[Tensor, Tensor], read: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+    """[M]: the divergence of what encoders read in prompts from what is known, over latents and prompts: of all
+    Gaussians, those that know what they do not know score best."""
+    mean, deviation = (part.detach() for part in known)
+    gap = (deviation**2 + (mean - read[0]) ** 2) / (2.0 * read[1] ** 2) + torch.log(read[1] / deviation) - 0.5
+    said = batch.used.any(2) if batch.notes is None else torch.ones_like(batch.known)
+    return (gap.sum((1, 3)) * said).mean(1)
 
 
 def _task_bias(w: Weights, batch: Batch, mean: Tensor, deviation: Tensor, noise: Noise) -> Tensor:

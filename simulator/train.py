@@ -17,6 +17,7 @@ from torch import Tensor
 from simulator import checkpoint as checkpoints
 from simulator.config import SimulatorConfig
 from simulator.fleet import Group, draw, make_groups
+from simulator.known import KnownRobots
 from simulator.model import Model, Traits, model_layout, recording_scales, starts_of, view_of
 from simulator.parameters import initialise, unpack
 from simulator.recording import Recording
@@ -197,13 +198,14 @@ def _optimise(
 ) -> Tensor:  # fmt: skip
     lengths = config.stages(warm)
     groups = make_groups(episodes, model, max(lengths))
-    state, begin = _Optimiser.of(model.theta), 0
+    known = KnownRobots.of(groups, config)
+    state, begin = _Optimiser.of(torch.cat([model.theta, known.initial(len(model.theta))], dim=1)), 0
     if checkpoint is not None and (found := checkpoints.load(checkpoint, key=key)) is not None:
         state, begin = _Optimiser(**found[0]), found[1]
     peak = config.warm_learning_rate if warm else config.learning_rate
     for update in range(begin, len(lengths)):
         rate = peak * min(1.0, (update + 1) / _WARM_UP) * _cosine(update / len(lengths))
-        loss = _one_update(groups, model, config, state, members, update, lengths[update], rate)
+        loss = _one_update(groups, known, model, config, state, members, update, lengths[update], rate)
         done = update + 1
         if checkpoint is not None and (done % config.checkpoint_every == 0 or done == len(lengths)):
             checkpoints.save(checkpoint, vars(state), key=key, update=done)
@@ -211,7 +213,7 @@ def _optimise(
             progress(done / len(lengths), f"update {done}/{len(lengths)}, {lengths[update]} steps, loss {loss:.3f}")
     if not state.average.isfinite().all():
         raise DataError("training diverged: weights are not finite", code="diverged", remedy="lower learning_rate")
-    return state.average
+    return state.average[:, : model.theta.shape[1]].clone()
 
 
 def _cosine(share: float) -> float:
@@ -220,6 +222,7 @@ def _cosine(share: float) -> float:
 
 def _one_update(
     groups: list[Group],
+    known: KnownRobots,
     model: Model,
     config: SimulatorConfig,
     state: _Optimiser,
@@ -228,14 +231,17 @@ def _one_update(
     steps: int,
     rate: float,
 ) -> float:
-    group = _choose(groups, config, update)
+    place = _choose(groups, config, update)
+    group = groups[place]
     steps = _feasible(group, steps)
     batch = draw(group, config, update, members, steps)
     frame = group.frame
     size = (frame.structure.entities, batch.rows.shape[1] * config.samples, model.shape.slots)
     noise = Noise.draw(config.seed, update, members, config.scene * size[0], steps, size)
     theta = state.theta.detach().requires_grad_()
-    loss = batch_loss(unpack(theta, model.layout), group, batch, config, model.traits, noise, steps)
+    weights, believed = theta.split([model.theta.shape[1], known.width], dim=1)
+    posterior = known.posterior(believed, place, size[0], batch.robot)
+    loss = batch_loss(unpack(weights, model.layout), group, batch, config, model.traits, noise, steps, posterior)
     (gradient,) = torch.autograd.grad(loss.sum(), theta)
     with torch.no_grad():
         state.theta = theta.detach()
@@ -243,11 +249,11 @@ def _one_update(
     return float(loss.detach().mean())
 
 
-def _choose(groups: list[Group], config: SimulatorConfig, update: int) -> Group:
-    """Structures in proportion to the square root of their rows, the same for all members."""
+def _choose(groups: list[Group], config: SimulatorConfig, update: int) -> int:
+    """Place of a group: structures in proportion to the square root of their rows, the same for all members."""
     weights = np.sqrt([len(g.recording.starts(1)) for g in groups])
     index = np.random.default_rng([config.seed, update, 1 << 20]).choice(len(groups), p=weights / weights.sum())
-    return groups[int(index)]
+    return int(index)
 
 
 def _feasible(group: Group, steps: int) -> int:

@@ -1,0 +1,57 @@
+"""What training believes about each robot that it learns from: a posterior over its scene latent, learned beside the
+weights.
+
+It is scaffolding: half of the batches take a robot's latent from here, so that the latent means something from the
+first update on, and the prompt encoders learn to say the same from seconds of log (amortised inference; Papamakarios
+and Murray 2016). It is dropped when training ends: a simulator knows robots by their prompts only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simulator.config import SimulatorConfig
+from simulator.fleet import Group
+
+_DEVIATION = 0.3
+"""Deviation that a posterior starts with."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownRobots:
+    """`first` [G]: the first column of each group; `serial` [G]: per group the index of each of its robots' serial;
+    `width` columns in all. A robot under several specifications has one posterior: what differs is specified."""
+
+    first: tuple[int, ...]
+    serial: tuple[Tensor, ...]
+    width: int
+    scene: int
+
+    @classmethod
+    def of(cls, groups: Sequence[Group], config: SimulatorConfig) -> "KnownRobots":
+        first, serials, width = [], [], 0
+        for group in groups:
+            names = [name.rpartition("@")[0] for name in group.recording.robots]
+            order = sorted(set(names))
+            first.append(width)
+            serials.append(torch.tensor([order.index(name) for name in names]))
+            width += 2 * len(order) * group.frame.structure.entities * config.scene
+        return cls(tuple(first), tuple(serials), width, config.scene)
+
+    def initial(self, members: int) -> Tensor:
+        """[M, width]: mean 0 and deviation `_DEVIATION` for everyone."""
+        flat = torch.zeros(members, self.width // 2, 2)
+        flat[..., 1] = float(np.log(_DEVIATION))
+        return flat.flatten(1)
+
+    def posterior(self, columns: Tensor, place: int, entities: int, robot: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation [M, E, G, Z] of the robots `robot` [M, G] of group number `place`."""
+        count = int(self.serial[place].max()) + 1
+        size = 2 * count * entities * self.scene
+        own = columns[:, self.first[place] : self.first[place] + size].view(-1, count, entities, self.scene, 2)
+        index = self.serial[place][robot]
+        found = own[torch.arange(len(robot))[:, None], index].transpose(1, 2)
+        return found[..., 0], torch.exp(found[..., 1])
