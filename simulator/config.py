@@ -60,10 +60,12 @@ class SimulatorConfig(Contract):
     average: float = Field(default=0.98, ge=0, lt=1)
     """Decay of the exponential moving average of the weights, which is what is kept."""
     kl_weight: float = Field(default=3e-4, ge=0)
-    known_share: float = Field(default=0.5, ge=0, le=1)
+    known_share: float = Field(default=0.35, ge=0, le=1)
     """Share of the scenes of a batch whose latent is what training believes of the robot, not read from a prompt."""
     teach_weight: float = Field(default=0.01, ge=0)
     """Weight of prompt encoders saying what training believes."""
+    prior_weight: float = Field(default=0.01, ge=0)
+    """Weight of the latents of all robots together being spread as the prior says."""
     prompt_drop: float = Field(default=0.4, ge=0, le=1)
     history_drop: float = Field(default=0.2, ge=0, le=1)
     groups: int = Field(default=8, ge=1)

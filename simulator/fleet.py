@@ -49,6 +49,14 @@ class Group:
         return [np.flatnonzero(serial == name) for name in serial]
 
     @cached_property
+    def constant(self) -> np.ndarray:
+        """bool [R, E, Q]: quantities of the specification that are the same in all siblings of a robot."""
+        columns = physical_columns(self.frame.structure.shape)
+        told = self.static.numpy()[..., columns]
+        told = told.reshape(*told.shape[:2], -1, 2)
+        return np.stack([(told[own] == told[own[:1]]).all((0, 3)) for own in self.siblings])
+
+    @cached_property
     def _starts(self) -> dict[tuple[int, int], np.ndarray]:
         return {}
 
@@ -218,13 +226,13 @@ def _forgetful(
     group: Group, config: SimulatorConfig, rng: np.random.Generator, robot: np.ndarray, context: np.ndarray
 ) -> list[np.ndarray]:
     """Static features [E, G, F] of the targets and of the prompts, with known physical quantities forgotten at random,
-    so that any subset of a specification works. A quantity that differs between prompt and target (somebody changed
-    it) stays known."""
+    so that any subset of a specification works. A quantity that somebody changed between logs of a robot stays known:
+    its latent is one, and must not tell of it."""
     shape = group.frame.structure.shape
     columns = physical_columns(shape)
     tables = [group.static.numpy()[index].copy() for index in (robot, context)]
     pairs = [table[..., columns].reshape(*table.shape[:2], -1, 2) for table in tables]
-    same = (pairs[0][..., 0] == pairs[1][..., 0]) & (pairs[0][..., 1] == pairs[1][..., 1])
+    same = (pairs[0][..., 0] == pairs[1][..., 0]) & (pairs[0][..., 1] == pairs[1][..., 1]) & group.constant[robot]
     mode = rng.random((len(robot), 1, 1))
     chance = np.where(mode < 0.3, 0.0, np.where(mode < 0.6, 1.0, rng.random((len(robot), 1, 1))))
     said = np.isin(physical_fields(shape), config.always_said)

@@ -49,9 +49,23 @@ class KnownRobots:
 
     def posterior(self, columns: Tensor, place: int, entities: int, robot: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation [M, E, G, Z] of the robots `robot` [M, G] of group number `place`."""
-        count = int(self.serial[place].max()) + 1
-        size = 2 * count * entities * self.scene
-        own = columns[:, self.first[place] : self.first[place] + size].view(-1, count, entities, self.scene, 2)
+        own = self._table(columns, place, entities)
         index = self.serial[place][robot]
         found = own[torch.arange(len(robot))[:, None], index].transpose(1, 2)
         return found[..., 0], torch.exp(found[..., 1])
+
+    def mismatch(self, columns: Tensor, place: int, entities: int) -> Tensor:
+        """[M]: how far the latents of all robots of a group together are from the prior N(0, 1), by their first two
+        moments, over latents. A scene without a prompt should spread as its kind of robots does: means move apart for
+        it, what is known of each robot is no less sure."""
+        own = self._table(columns, place, entities)
+        mean, spread = own[..., 0].mean(1), own[..., 0].var(1, correction=0)
+        second = spread + torch.exp(2.0 * own[..., 1].detach()).mean(1)
+        return (mean**2 + (second - 1.0) ** 2).sum((1, 2))
+
+    def _table(self, columns: Tensor, place: int, entities: int) -> Tensor:
+        """[M, R, E, Z, 2] means and logarithms of deviations."""
+        count = int(self.serial[place].max()) + 1
+        size = 2 * count * entities * self.scene
+        part = columns[:, self.first[place] : self.first[place] + size]
+        return part.reshape(-1, count, entities, self.scene, 2)

@@ -242,6 +242,7 @@ def _one_update(
     weights, believed = theta.split([model.theta.shape[1], known.width], dim=1)
     posterior = known.posterior(believed, place, size[0], batch.robot)
     loss = batch_loss(unpack(weights, model.layout), group, batch, config, model.traits, noise, steps, posterior)
+    loss = loss + config.prior_weight * known.mismatch(believed, place, size[0])
     (gradient,) = torch.autograd.grad(loss.sum(), theta)
     with torch.no_grad():
         state.theta = theta.detach()

@@ -17,7 +17,8 @@ Make = Callable[..., Episode]
 
 @pytest.fixture(scope="module")
 def noisy(oscillator: Make, small: SimulatorConfig) -> Simulator:
-    return train_simulator([oscillator(s, noise=0.03) for s in range(8)], small)
+    config = small.model_copy(update={"updates": 2 * small.updates})
+    return train_simulator([oscillator(s, noise=0.03) for s in range(8)], config)
 
 
 @pytest.mark.parametrize("factor", [0.2, 5.0])

@@ -42,7 +42,7 @@ def fleet(make: Make, robots: int = 24) -> list[Episode]:
 
 @pytest.fixture(scope="module")
 def noted(oscillator: Make, small: SimulatorConfig) -> Simulator:
-    config = small.model_copy(update={"updates": 500, "rows": 256, "groups": 16, "seed": 1})
+    config = small.model_copy(update={"updates": 1000, "rows": 256, "groups": 16, "seed": 1})
     return train_simulator(fleet(oscillator), config)
 
 

@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from fleet_ingest.standins.bodies import Body
 from fleet_ingest.standins.families import BENCHMARK, population
@@ -22,7 +21,6 @@ from fleet_ingest.standins.families import PRETRAINING as FAMILIES
 from fleet_ingest.standins.recorder import record
 from simulator.calibrate import calibrated
 from simulator.config import SimulatorConfig, Stage
-from simulator.parameters import initialise, unpack
 from simulator.prompt import Prompt
 from simulator.simulator import Simulator, joined
 from simulator.train import train_simulator
@@ -50,29 +48,6 @@ CONFIG = SimulatorConfig(
     ),
 )
 
-# The scene latent is not used after the first phase: no prompt helps while the dynamics are poor, and the divergence
-# to the prior then closes it. The second phase opens it anew, without that divergence.
-GROUNDING = CONFIG.model_copy(
-    update={
-        "warm_updates": 1500,
-        "warm_learning_rate": 3e-3,
-        "kl_weight": 0.0,
-        "prompt_drop": 0.25,
-        "warm_curriculum": (Stage(steps=4, share=0.4), Stage(steps=16, share=0.4), Stage(steps=32, share=0.2)),
-    }
-)
-
-
-def reopened(simulator: Simulator, members: range) -> Simulator:
-    """With fresh weights wherever the scene latent is made or read."""
-    model = simulator.model
-    fresh = unpack(initialise(model.layout, GROUNDING.seed + 1, members), model.layout)
-    kept = unpack(model.theta, model.layout)
-    mixed = [fresh[n] if n.startswith("episode.") or n == "condition.scene" else kept[n] for n in model.layout]
-    theta = torch.cat([value.reshape(len(members), -1) for value in mixed], dim=1)
-    return Simulator(replace(model, theta=theta, config=GROUNDING), simulator.specs)
-
-
 def changed(body: Body, rng: np.random.Generator) -> Body:
     """The same robot after somebody changed one to three of its quantities: what edits of a scene are learned from."""
     names = ["payload.mass", "command.delay"]
@@ -92,10 +67,30 @@ def recordings(robots: int, seed: int) -> list[Episode]:
     """Per robot four logs under its true specification, and two after a change, under the changed specification."""
     found: list[Episode] = []
     for i, body in enumerate(population(robots, seed, FAMILIES)):
-        found += [replace(e, spec=body.true_spec) for e in record(body, 4, EPISODE_S, seed)]
-        other = changed(body, np.random.default_rng([seed, i]))
-        found += [replace(e, spec=other.true_spec) for e in record(other, 2, EPISODE_S, seed + 1)]
+        rng = np.random.default_rng([seed, i])
+        other = changed(body, rng)
+        for made, count, first in ((body, 4, seed), (other, 2, seed + 1)):
+            notes = written(made, rng)
+            found += [replace(e, spec=made.true_spec, notes=notes) for e in record(made, count, EPISODE_S, first)]
     return found
+
+
+def written(body: Body, rng: np.random.Generator) -> tuple[str, ...]:
+    """What an operator may have noted of a robot: some of it exact, some not, some beside the point."""
+    kg, ms = body.payload_kg, 1000 * body.delay_s
+    load = (
+        f"payload {kg:.2f} kg", f"it carries a load of {1000 * kg:.0f} g", f"weight on board: {kg:.1f} kg",
+        "opaque bottle, contents unknown", "load not weighed", "",
+    )  # fmt: skip
+    delay = (f"commands arrive {ms:.0f} ms late", f"delay of {ms:.0f} ms", "connection over the usual network", "")
+    notes = [str(rng.choice(load)), str(rng.choice(delay)), str(rng.choice(("", "rain outside", "battery changed")))]
+    joint = body.joints[int(rng.integers(len(body.joints)))]
+    about = (
+        f"{joint.name} weighs {joint.mass_kg:.2f} kg", f"friction of {joint.name} is {joint.friction:.3f}",
+        f"damping of {joint.name} is {joint.damping:.3f}", "",
+    )  # fmt: skip
+    notes.append(str(rng.choice(about)))
+    return tuple(note for note in notes if note)
 
 
 def _part(arguments: argparse.Namespace, members: range) -> Path:
@@ -111,12 +106,7 @@ def _part(arguments: argparse.Namespace, members: range) -> Path:
 
     episodes = recordings(arguments.robots, seed=0)
     dataset = digest_of(sorted(e.provenance.raw_sha256 for e in episodes))
-    first = train_simulator(episodes, config, checkpoint=folder / "dynamics.safetensors", members=members, progress=say)
-    # Members of another part must not see the same batches, hence a seed for each part.
-    made = train_simulator(
-        episodes, GROUNDING.model_copy(update={"seed": members.start}), parent=reopened(first, members),
-        members=range(len(members)), checkpoint=folder / "grounding.safetensors", progress=say,
-    )  # fmt: skip
+    made = train_simulator(episodes, config, checkpoint=folder / "checkpoint.safetensors", members=members, progress=say)
     cpu = time.process_time()
     save_simulator(made, folder, "pretrained", dataset, cpu_s=cpu, wall_s=time.monotonic() - begin)
     return folder
