@@ -89,6 +89,9 @@ class ChannelMap(Contract):
     size: int | None = Field(default=None, ge=1, le=4096)
     entity: str = "robot"
     derivative_of: str | None = None
+    adds_to: str | None = Field(
+        default=None, description="exogenous channels: the command that acts together with it, e.g. an injected torque"
+    )
     frame: str | None = None
     rate_hz: float | None = Field(default=None, gt=0)
     latency_s: float = Field(default=0.0, ge=0)
@@ -163,8 +166,8 @@ class ChannelMap(Contract):
         size = self.size if self.size is not None else max(len(self.columns), 4 if self.kind == Kind.ORIENTATION else 1)
         return Channel(
             name=self.name, kind=self.kind, role=self.role, unit=si_unit(self.unit), size=size, entity=self.entity,
-            derivative_of=self.derivative_of, frame=self.frame, rate_hz=self.rate_hz, latency_s=self.latency_s,
-            resolution=None if self.resolution is None else self.resolution * source.scale, limits=limits,
+            derivative_of=self.derivative_of, adds_to=self.adds_to, frame=self.frame, rate_hz=self.rate_hz,
+            latency_s=self.latency_s, resolution=None if self.resolution is None else self.resolution * source.scale, limits=limits,
             labels=self.labels,
         )  # fmt: skip
 

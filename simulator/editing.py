@@ -143,6 +143,7 @@ def _prefixed(spec: RobotSpec, prefix: str) -> RobotSpec:
                 "name": named(channel.name),
                 "entity": named(channel.entity),
                 "derivative_of": named(channel.derivative_of),
+                "adds_to": named(channel.adds_to),
             }
         )
         for channel in spec.channels

@@ -131,7 +131,7 @@ def scaled_inputs(frame: Frame, places: Places, command: Tensor, extra: Tensor) 
     structure = frame.structure
     columns = torch.cat([command, extra], dim=-1)
     flat = columns.new_zeros(*columns.shape[:-1], structure.entities * structure.shape.inputs)
-    flat = flat.index_copy(-1, places.input_slots, columns)
+    flat = flat.index_add(-1, places.input_slots, columns)
     physical = flat.view(*columns.shape[:-1], structure.entities, 1, structure.shape.inputs)
     return frame.normalise_inputs(physical)[..., 0, :]
 

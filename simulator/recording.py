@@ -95,7 +95,6 @@ def _arrays(episode: Episode, structure: Structure) -> dict[str, np.ndarray]:
     x = _scatter(_continuous(state, episode), structure.columns, structure.column_slot, (rows, entities, shape.slots))
     seen = _scatter(valid, structure.columns, structure.column_slot, (rows, entities, shape.slots))
     place = (structure.category_columns, structure.category_slot, (rows, entities, shape.categories))
-    into = (np.arange(inputs.shape[1]), structure.input_slot, (rows, entities, shape.inputs))
     terminated = np.zeros(rows, dtype=bool)
     terminated[rows - 2] = episode.terminated
     return {
@@ -103,7 +102,7 @@ def _arrays(episode: Episode, structure: Structure) -> dict[str, np.ndarray]:
         "labels": np.rint(_scatter(state, *place)).astype(np.int64),
         "labels_valid": _scatter(valid, *place) & episode.alive[:, :, None],
         "alive": episode.alive,
-        "inputs": _scatter(inputs, *into).astype(np.float32),
+        "inputs": _summed(inputs, structure).astype(np.float32),
         "dt": np.append(dt, spec.period_s).astype(np.float32),
         "reward": np.append(episode.reward, np.nan).astype(np.float32), "terminated": terminated,
         "first": first, "last": last,
@@ -142,6 +141,13 @@ def _continuous(state: np.ndarray, episode: Episode) -> np.ndarray:
             out = out.copy()
             out[:, layout[channel.name]] = q * sign[:, None]
     return out
+
+
+def _summed(inputs: np.ndarray, structure: Structure) -> np.ndarray:
+    """[T, E, J] of columns [T, C + X]; those of one slot add up."""
+    out = np.zeros((len(inputs), structure.entities * structure.shape.inputs))
+    np.add.at(out, (slice(None), structure.input_slot), inputs)
+    return out.reshape(len(inputs), structure.entities, -1)
 
 
 def _scatter(values: np.ndarray, columns: np.ndarray, slots: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -89,6 +89,8 @@ class _Slots:
         self.rows: list[dict[str, list[tuple[Channel, int, int]]]] = [
             {"pairs": [], "derivatives": [], "others": [], "categories": [], "inputs": []} for _ in spec.entities
         ]
+        self.added: list[tuple[int, int]] = []
+        """Input columns that act in addition to another one: (column, the other column)."""
         index = {entity.name: i for i, entity in enumerate(spec.entities)}
         state = spec.state_layout
         derivative = {c.derivative_of: c for c in state.channels if c.derivative_of in state and c.kind not in DISCRETE}
@@ -106,6 +108,10 @@ class _Slots:
         for layout, offset in ((spec.command_layout, 0), (spec.exogenous_layout, spec.command_layout.width)):
             for channel in layout.channels:
                 start = layout[channel.name].start + offset
+                if channel.adds_to is not None:
+                    command = spec.command_layout[channel.adds_to].start
+                    self.added += [(start + i, command + i) for i in range(channel.width)]
+                    continue
                 self.rows[index[channel.entity]]["inputs"] += self._columns(channel, start)
 
     @staticmethod
@@ -132,7 +138,8 @@ class Structure:
     """Index tables of one spec in one shape. E entities, K slots, Q category slots, J input slots, S and C columns.
 
     Attributes (numpy): `columns` [S'] continuous state columns with `column_slot` [S'] flat positions in E*K;
-    `category_columns`/`category_slot` likewise in E*Q; `input_slot` [C + X] flat positions in E*J; `present`, `angle`,
+    `category_columns`/`category_slot` likewise in E*Q; `input_slot` [C + X] flat positions in E*J, of which inputs
+    that add up share one; `present`, `angle`,
     `unit_group` [E, K]; `label_count` [E, Q]; `adjacency` [3E, E] (mean of the others, parent, mean of the children).
     `view`: where logs hold other columns than `spec`, which is then the refined one (see `relations`).
     """
@@ -150,7 +157,8 @@ class Structure:
         state: list[tuple[int, int]] = []
         categories: list[tuple[int, int]] = []
         inputs: list[tuple[int, int]] = []
-        for e, row in enumerate(_Slots(spec).rows):
+        slots = _Slots(spec)
+        for e, row in enumerate(slots.rows):
             for name, first in (("pairs", 0), ("derivatives", shape.pairs), ("others", 2 * shape.pairs)):
                 for k, (channel, i, column) in enumerate(row[name]):
                     self._place(e, first + k, channel, i)
@@ -162,6 +170,8 @@ class Structure:
                 self.input_at[e, k] = (channel, i)
                 self.input_present[e, k] = True
                 inputs.append((column, e * shape.inputs + k))
+        place_of = dict(inputs)
+        inputs += [(column, place_of[other]) for column, other in slots.added]
         self.columns, self.column_slot = _table(state)
         self.category_columns, self.category_slot = _table(categories)
         _, self.input_slot = _table(inputs)

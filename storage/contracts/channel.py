@@ -59,6 +59,8 @@ class Channel(Contract):
     size: int = Field(default=1, ge=1, le=4096)
     entity: str = "robot"
     derivative_of: str | None = None
+    adds_to: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Of an exogenous channel: the command that it acts in addition to, such as a torque injected at the same motor."""
     frame: str | None = None
     rate_hz: float | None = Field(default=None, gt=0)
     latency_s: float = Field(default=0.0, ge=0)
@@ -100,6 +102,8 @@ class Channel(Contract):
             )
         if self.role in (Role.REWARD, Role.TERMINATION) and self.size != 1:
             raise ContractError(f"channel '{self.name}': {self.role} has size 1, given {self.size}")
+        if self.adds_to is not None and self.role != Role.EXOGENOUS:
+            raise ContractError(f"channel '{self.name}': 'adds_to' is for exogenous channels, this one is {self.role}")
         return self
 
     @property

@@ -81,6 +81,8 @@ class RobotSpec(Contract):
         for channel in self.channels:
             if channel.derivative_of is not None:
                 self._check_derivative(channel, channels)
+            if channel.adds_to is not None:
+                self._check_addition(channel)
         for entity in self.entities:
             if entity.parent is not None and entity.parent not in entity_names:
                 raise ContractError(str(UnknownName(f"parent of entity '{entity.name}'", entity.parent, entity_names)))
@@ -103,6 +105,17 @@ class RobotSpec(Contract):
             raise ContractError(
                 f"channel '{channel.name}' is the derivative of '{parent.name}', so both need equal size and entity; "
                 f"given {channel.size}/{channel.entity} and {parent.size}/{parent.entity}"
+            )
+
+    def _check_addition(self, channel: Channel) -> None:
+        commands = {c.name: c for c in self.by_role(Role.COMMAND)}
+        if channel.adds_to not in commands:
+            raise ContractError(str(UnknownName(f"adds_to in channel '{channel.name}'", str(channel.adds_to), commands)))
+        command = commands[str(channel.adds_to)]
+        if (command.size, command.unit) != (channel.size, channel.unit):
+            raise ContractError(
+                f"channel '{channel.name}' is added to '{command.name}', so both need equal size and unit; given "
+                f"{channel.size} x {channel.unit} and {command.size} x {command.unit}"
             )
 
     def by_role(self, role: Role) -> tuple[Channel, ...]:

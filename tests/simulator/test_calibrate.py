@@ -17,13 +17,13 @@ Make = Callable[..., Episode]
 
 @pytest.fixture(scope="module")
 def noisy(oscillator: Make, small: SimulatorConfig) -> Simulator:
-    config = small.model_copy(update={"updates": 2 * small.updates})
+    config = small.model_copy(update={"updates": 3 * small.updates})
     return train_simulator([oscillator(s, noise=0.03) for s in range(8)], config)
 
 
 @pytest.mark.parametrize("factor", [0.2, 5.0])
 def test_wrong_spread_is_mended_on_other_runs(noisy: Simulator, oscillator: Make, factor: float) -> None:
-    wrong = with_temperature(noisy, Temperature(process=factor))
+    wrong = with_temperature(noisy, Temperature(process=factor, scene=factor))
     own = [oscillator(s, noise=0.03) for s in range(8)]
     mended = calibrated(wrong, [oscillator(s, noise=0.03) for s in (50, 51, 52)], prompts=prompts_of(own))
     held_out = [oscillator(s, noise=0.03) for s in range(100, 104)]
