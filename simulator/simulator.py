@@ -28,7 +28,7 @@ from storage.contracts.errors import DataError, IncompatibleError
 from storage.contracts.figures import Scorecard
 from storage.contracts.robot import RobotSpec
 
-ARCHITECTURE = "entity-ensemble-3"
+ARCHITECTURE = "entity-ensemble-4"
 
 
 class ByteStore(Protocol):

@@ -28,7 +28,7 @@ from tests.benchmarks.sim.bundle import ROOT, WORK, load_simulator, save_simulat
 
 DATA = ROOT.parent / "shared" / "data"
 MAPPINGS = {"double_pendulum": "double_pendulum", "qube": "qube", "cartpole": "quanser_cartpole"}
-CONFIG = SimulatorConfig(updates=6000, rows=1024, learning_rate=4e-3, jitter=0.0, forget=0.0)
+CONFIG = SimulatorConfig(updates=1500, rows=1024, learning_rate=4e-3, jitter=0.0, forget=0.0)
 
 
 @dataclass(frozen=True)

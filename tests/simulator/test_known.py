@@ -1,0 +1,75 @@
+"""What training believes about each robot: one posterior per serial, and a fleet that spreads as the prior says."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from simulator.config import SimulatorConfig
+from simulator.fleet import Group, make_groups
+from simulator.known import KnownRobots
+from simulator.prompt import Prompt
+from simulator.train import train_simulator
+from storage.contracts.episode import Episode
+from storage.contracts.robot import RobotSpec
+
+Make = Callable[..., Episode]
+
+
+def heavier(episode: Episode) -> Episode:
+    """The same robot under a specification that says another mass."""
+    rows = [{**e.model_dump(), "mass_kg": 9.0} for e in episode.spec.entities]
+    return replace(episode, spec=RobotSpec.model_validate({**episode.spec.model_dump(), "entities": rows}))
+
+
+@pytest.fixture
+def groups(oscillator: Make, small: SimulatorConfig) -> list[Group]:
+    own = [oscillator(i, robot=f"r{i}") for i in range(3)]
+    episodes = [*own, heavier(own[0])]
+    model = train_simulator(episodes, small.model_copy(update={"updates": 1})).model
+    return make_groups(episodes, model, 4)
+
+
+def test_a_robot_under_two_specifications_has_one_posterior(groups: list[Group], small: SimulatorConfig) -> None:
+    known, names = KnownRobots.of(groups, small), groups[0].recording.robots
+    assert known.width == 3 * small.scene * 2
+    columns = torch.randn(2, known.width, generator=torch.Generator().manual_seed(0))
+    mean, deviation = known.posterior(columns, 0, 1, torch.arange(4).expand(2, 4))
+    twins = [i for i, name in enumerate(names) if name.startswith("r0@")]
+    others = [i for i in range(4) if i not in twins]
+    assert len(twins) == 2
+    assert torch.equal(mean[:, :, twins[0]], mean[:, :, twins[1]])
+    assert not torch.equal(mean[:, :, others[0]], mean[:, :, others[1]])
+    assert (deviation > 0).all()
+
+
+def test_a_quantity_that_somebody_changed_is_never_withheld(groups: list[Group]) -> None:
+    constant = groups[0].constant
+    names = [name.startswith("r0@") for name in groups[0].recording.robots]
+    assert [bool(c.all()) for c in constant] == [not changed for changed in names]
+
+
+def test_the_mismatch_is_nothing_for_a_fleet_spread_like_the_prior(
+    groups: list[Group], small: SimulatorConfig
+) -> None:
+    known = KnownRobots.of(groups, small)
+    table = torch.zeros(1, 3, 1, small.scene, 2)
+    table[..., 0] = torch.tensor([-1.0, 0.0, 1.0])[None, :, None, None] * (0.99 * 1.5) ** 0.5
+    table[..., 1] = torch.log(torch.tensor(0.1))
+    assert float(known.mismatch(table.flatten(1), 0, 1)) < 1e-8
+    crowded = table.clone()
+    crowded[..., 0] *= 0.5
+    assert float(known.mismatch(crowded.flatten(1), 0, 1)) > 0.1
+
+
+def test_prompts_tell_robots_apart_that_differ(oscillator: Make, small: SimulatorConfig) -> None:
+    """Masses from half to twice: the latent read from a robot's log is its own."""
+    fleet = [oscillator(10 * i + j, mass=m, robot=f"r{i}") for i, m in enumerate((0.5, 0.8, 1.3, 2.0)) for j in (0, 1)]
+    config = small.model_copy(update={"updates": 400, "rows": 256})
+    simulator = train_simulator(fleet, config)
+    light, heavy, again = (
+        simulator.ground(Prompt(fleet[0].spec, (oscillator(seed, mass=mass),))).mean
+        for seed, mass in ((90, 0.5), (91, 2.0), (92, 0.5))
+    )
+    assert (light - again).norm() < 0.5 * (light - heavy).norm()
