@@ -167,8 +167,8 @@ class ChannelMap(Contract):
         return Channel(
             name=self.name, kind=self.kind, role=self.role, unit=si_unit(self.unit), size=size, entity=self.entity,
             derivative_of=self.derivative_of, adds_to=self.adds_to, frame=self.frame, rate_hz=self.rate_hz,
-            latency_s=self.latency_s, resolution=None if self.resolution is None else self.resolution * source.scale, limits=limits,
-            labels=self.labels,
+            latency_s=self.latency_s, limits=limits, labels=self.labels,
+            resolution=None if self.resolution is None else self.resolution * source.scale,
         )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Inertia: what moves together accelerates together.
 
-The kinetic energy of everything that a robot carries is half the squared speed of points y(q), weighted by their masses,
-and the potential energy is a function of the configuration. Which y is learned: a sum of sines and cosines of the
-angle combinations of `mechanism`, with coefficients that depend on the scene. With J = dy/dq, least action gives
+The kinetic energy of everything that a robot carries is half the squared speed of points y(q), weighted by their
+masses, and the potential energy is a function of the configuration. Which y is learned: a sum of sines and cosines of
+the angle combinations of `mechanism`, with coefficients that depend on the scene. With J = dy/dq, least action gives
 
     (J'J + D) a = f - J' (d2y/dq2)[v, v] - dU/dq                                                  (Gauss 1829)
 
@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
 
 from simulator.mechanism import Mechanism
 
@@ -110,15 +109,15 @@ def accelerations(
 def solved(matrix: Tensor, right: Tensor) -> Tensor:
     """x [n, ...] of matrix x = right for symmetric positive definite `matrix` [n, n, ...]: elimination without pivots,
     a few operations per degree of freedom for all worlds at once."""
-    pivots, rows, values = [], [], []
+    steps: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(matrix.shape[0] - 1):
         pivot, row, value = matrix[0, 0], matrix[0, 1:], right[0]
         factor = row / pivot
         matrix = matrix[1:, 1:] - factor[:, None] * row
         right = right[1:] - factor * value
-        pivots.append(pivot), rows.append(row), values.append(value)
+        steps.append((pivot, row, value))
     found = right / matrix[0]
-    for pivot, row, value in zip(reversed(pivots), reversed(rows), reversed(values), strict=True):
+    for pivot, row, value in reversed(steps):
         first = (value - (row * found).sum(0)) / pivot
         found = torch.cat([first[None], found])
     return found

@@ -43,7 +43,7 @@ class Mechanism:
         """`present`, `angle` bool [E, P] of the slots that have a derivative; `lineage` [E, E] of parallel joints. None
         where nothing turns, or too much does."""
         above = ancestors(spec)
-        free = [place for place in map(tuple, np.argwhere(present).tolist()) if _turns_near(place[0], above, angle)]
+        free: list[Place] = [(e, k) for e, k in np.argwhere(present).tolist() if _turns_near(e, above, angle)]
         if not free or len(free) > MOST_FREE:
             return None
         index = {place: i for i, place in enumerate(free)}

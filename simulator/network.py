@@ -129,8 +129,14 @@ def joint_forces(rate: Tensor, queue: Tensor, joints: Tensor) -> Tensor:
     signs = [rate * slope * torch.rsqrt(1.0 + (rate * slope) ** 2) for slope in SHARPNESS]
     resisting = torch.stack([rate * torch.rsqrt(1.0 + rate * rate * (1.0 / 64.0)), *signs], dim=-1)
     split = rate.shape[-1] * RESISTING
-    first = (joints[..., :split].unflatten(-1, (-1, RESISTING)) * resisting).sum(-1)
-    return first + (joints[..., split:].unflatten(-1, (rate.shape[-1], -1)) * queue[..., None, :]).sum(-1)
+    resistance: Tensor = (_split(joints[..., :split], rate.shape[-1]) * resisting).sum(-1)
+    drive: Tensor = (_split(joints[..., split:], rate.shape[-1]) * queue[..., None, :]).sum(-1)
+    return resistance + drive
+
+
+def _split(x: Tensor, parts: int) -> Tensor:
+    """[..., parts * n] to [..., parts, n]."""
+    return x.reshape(*x.shape[:-1], parts, -1)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -160,7 +166,7 @@ def condition(w: Weights, static: Tensor, z: Tensor, adjacency: Tensor, ties: Ti
 
 def _inertia(w: Weights, hidden: Tensor, ties: Ties) -> Inertia:
     """A body's coefficient of a term is read from both and from how they stand to each other."""
-    members, entities, batch, _ = hidden.shape
+    members, _, batch, _ = hidden.shape
     bodies, terms = linear(hidden, w["kinetic.body"], w["kinetic.b"]), linear(hidden, w["kinetic.term"])
     terms = torch.matmul(ties.members, terms.flatten(2)).view(members, -1, batch, terms.shape[-1])
     relation = torch.matmul(ties.relation, w["kinetic.relation"][:, None])

@@ -145,9 +145,11 @@ def _continuous(state: np.ndarray, episode: Episode) -> np.ndarray:
 
 def _summed(inputs: np.ndarray, structure: Structure) -> np.ndarray:
     """[T, E, J] of columns [T, C + X]; those of one slot add up."""
-    out = np.zeros((len(inputs), structure.entities * structure.shape.inputs))
-    np.add.at(out, (slice(None), structure.input_slot), inputs)
-    return out.reshape(len(inputs), structure.entities, -1)
+    size = structure.entities * structure.shape.inputs
+    table = np.zeros((inputs.shape[1], size))
+    table[np.arange(inputs.shape[1]), structure.input_slot] = 1.0
+    summed: np.ndarray = inputs @ table
+    return summed.reshape(len(inputs), structure.entities, structure.shape.inputs)
 
 
 def _scatter(values: np.ndarray, columns: np.ndarray, slots: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -58,7 +58,8 @@ def batch_loss(
     w: Weights, group: Group, batch: Batch, config: SimulatorConfig, traits: Traits, noise: Noise, steps: int,
     known: tuple[Tensor, Tensor],
 ) -> Tensor:  # fmt: skip
-    """Loss per member [M]. `known`: what training believes of the robots of `batch`, mean and deviation [M, E, G, Z]."""
+    """Loss per member [M]. `known`: what training believes of the robots of `batch`, mean and deviation [M, E, G,
+    Z]."""
     recording = group.recording
     samples = config.samples
     members, size = batch.rows.shape

@@ -110,7 +110,8 @@ class RobotSpec(Contract):
     def _check_addition(self, channel: Channel) -> None:
         commands = {c.name: c for c in self.by_role(Role.COMMAND)}
         if channel.adds_to not in commands:
-            raise ContractError(str(UnknownName(f"adds_to in channel '{channel.name}'", str(channel.adds_to), commands)))
+            named = f"adds_to in channel '{channel.name}'"
+            raise ContractError(str(UnknownName(named, str(channel.adds_to), commands)))
         command = commands[str(channel.adds_to)]
         if (command.size, command.unit) != (channel.size, channel.unit):
             raise ContractError(

@@ -52,9 +52,8 @@ def test_an_injected_force_acts_as_the_commanded_one(trained_without: Simulator)
 def test_training_sees_the_sum(oscillator: Make, small: SimulatorConfig) -> None:
     episode = oscillator(0)
     spec, config = disturbed(episode.spec), small.model_copy(update={"updates": 20})
-    shares = [
-        replace(episode, spec=spec, command=s * episode.command, exogenous=(1 - s) * episode.command) for s in (1.0, 0.5)
-    ]
+    sent = episode.command
+    shares = [replace(episode, spec=spec, command=s * sent, exogenous=(1 - s) * sent) for s in (1.0, 0.5)]
     thetas = [train_simulator([e], config).model.theta for e in shares]
     assert torch.equal(*thetas)
 

@@ -50,9 +50,7 @@ def test_a_quantity_that_somebody_changed_is_never_withheld(groups: list[Group])
     assert [bool(c.all()) for c in constant] == [not changed for changed in names]
 
 
-def test_the_mismatch_is_nothing_for_a_fleet_spread_like_the_prior(
-    groups: list[Group], small: SimulatorConfig
-) -> None:
+def test_the_mismatch_is_nothing_for_a_fleet_spread_like_the_prior(groups: list[Group], small: SimulatorConfig) -> None:
     known = KnownRobots.of(groups, small)
     table = torch.zeros(1, 3, 1, small.scene, 2)
     table[..., 0] = torch.tensor([-1.0, 0.0, 1.0])[None, :, None, None] * (0.99 * 1.5) ** 0.5

@@ -48,6 +48,7 @@ CONFIG = SimulatorConfig(
     ),
 )
 
+
 def changed(body: Body, rng: np.random.Generator) -> Body:
     """The same robot after somebody changed one to three of its quantities: what edits of a scene are learned from."""
     names = ["payload.mass", "command.delay"]
@@ -106,7 +107,8 @@ def _part(arguments: argparse.Namespace, members: range) -> Path:
 
     episodes = recordings(arguments.robots, seed=0)
     dataset = digest_of(sorted(e.provenance.raw_sha256 for e in episodes))
-    made = train_simulator(episodes, config, checkpoint=folder / "checkpoint.safetensors", members=members, progress=say)
+    checkpoint = folder / "checkpoint.safetensors"
+    made = train_simulator(episodes, config, checkpoint=checkpoint, members=members, progress=say)
     cpu = time.process_time()
     save_simulator(made, folder, "pretrained", dataset, cpu_s=cpu, wall_s=time.monotonic() - begin)
     return folder
