@@ -50,7 +50,7 @@ class Supervisor:
             signal.signal(ignored, signal.SIG_IGN)
         try:
             self._take_over()
-            while not self._is_over():
+            while not (self._is_over() and self._may_stop()):
                 self._read_wanted()
                 self._tick()
             self._stop_all()
@@ -106,6 +106,18 @@ class Supervisor:
 
     def _is_over(self) -> bool:
         return self._told_to_stop or self._is_home_gone() or not self._is_needed()
+
+    def _may_stop(self) -> bool:
+        """Says that it stops, then looks for leases once more. Who adds a lease reads the state afterwards: either it
+        reads that the stack stops, or it is seen here."""
+        if self._told_to_stop or self._is_home_gone():
+            return True
+        self._write_state(stopping=True)
+        if not self._records.is_pinned() and not any(True for _ in self._records.leases()):
+            return True
+        self._last_needed = time.monotonic()
+        self._write_state(stopping=False)
+        return False
 
     def _is_needed(self) -> bool:
         now = time.monotonic()
