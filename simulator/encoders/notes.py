@@ -30,7 +30,7 @@ from storage.contracts.robot import Entity
 
 MOST_OPINIONS = 48
 MOST_DRAWN = 4
-_STREAM = 2  # of the draws of a batch
+_STREAM = 3  # of the draws of a batch
 _MATCHES = 3
 _TEXT_GAIN = 8.0  # vectors have length 1, and 384 columns
 _TEXT_NOISE = 0.02

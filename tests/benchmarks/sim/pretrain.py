@@ -31,7 +31,7 @@ from tests.benchmarks.sim.bundle import PRETRAINED, WORK, load_simulator, save_s
 EPISODE_S = 8.0
 CALIBRATION_ROBOTS = 16
 CONFIG = SimulatorConfig(
-    updates=6000,
+    updates=3000,
     rows=1024,
     max_batch=512,
     groups=16,
