@@ -6,7 +6,7 @@ first update on, and the prompt encoders learn to say the same from seconds of l
 and Murray 2016). It is dropped when training ends: a simulator knows robots by their prompts only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +22,11 @@ _DEVIATION = 0.3
 
 @dataclass(frozen=True, eq=False)
 class KnownRobots:
-    """`first` [G]: the first column of each group; `serial` [G]: per group the index of each of its robots' serial;
-    `width` columns in all. A robot under several specifications has one posterior: what differs is specified."""
+    """`names` [G]: serials of each group, in the order of their posteriors; `first` [G]: the first column of each
+    group; `serial` [G]: per group the index of each of its robots' serial; `width` columns in all. A robot under
+    several specifications has one posterior: what differs is specified."""
 
+    names: tuple[tuple[str, ...], ...]
     first: tuple[int, ...]
     serial: tuple[Tensor, ...]
     width: int
@@ -32,20 +34,27 @@ class KnownRobots:
 
     @classmethod
     def of(cls, groups: Sequence[Group], config: SimulatorConfig) -> "KnownRobots":
-        first, serials, width = [], [], 0
+        orders, first, serials, width = [], [], [], 0
         for group in groups:
             names = [name.rpartition("@")[0] for name in group.recording.robots]
             order = sorted(set(names))
+            orders.append(tuple(order))
             first.append(width)
             serials.append(torch.tensor([order.index(name) for name in names]))
             width += 2 * len(order) * group.frame.structure.entities * config.scene
-        return cls(tuple(first), tuple(serials), width, config.scene)
+        return cls(tuple(orders), tuple(first), tuple(serials), width, config.scene)
 
     def initial(self, members: int) -> Tensor:
         """[M, width]: mean 0 and deviation `_DEVIATION` for everyone."""
         flat = torch.zeros(members, self.width // 2, 2)
         flat[..., 1] = float(np.log(_DEVIATION))
         return flat.flatten(1)
+
+    def beginning_with(self, read: Callable[[int, str], tuple[Tensor, Tensor]]) -> Tensor:
+        """[M, width]: what `read(group number, serial)` says, mean and deviation [M, E * Z]. Weights that were trained
+        before expect each robot's own latent, and would unlearn under another."""
+        found = [read(place, name) for place, names in enumerate(self.names) for name in names]
+        return torch.cat([torch.stack([mean, deviation.log()], -1).flatten(1) for mean, deviation in found], dim=1)
 
     def posterior(self, columns: Tensor, place: int, entities: int, robot: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation [M, E, G, Z] of the robots `robot` [M, G] of group number `place`."""
@@ -65,7 +74,7 @@ class KnownRobots:
 
     def _table(self, columns: Tensor, place: int, entities: int) -> Tensor:
         """[M, R, E, Z, 2] means and logarithms of deviations."""
-        count = int(self.serial[place].max()) + 1
+        count = len(self.names[place])
         size = 2 * count * entities * self.scene
         part = columns[:, self.first[place] : self.first[place] + size]
         return part.reshape(-1, count, entities, self.scene, 2)

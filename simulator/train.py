@@ -20,11 +20,13 @@ from simulator.fleet import Group, draw, make_groups
 from simulator.known import KnownRobots
 from simulator.model import Model, Traits, model_layout, recording_scales, starts_of, view_of
 from simulator.parameters import initialise, unpack
+from simulator.prompt import Prompt
 from simulator.recording import Recording
 from simulator.relations import Relations, channels_key, undetermined
 from simulator.relations import find as find_relations
 from simulator.rollout import Noise, batch_loss
 from simulator.scales import Scales
+from simulator.scene import ground
 from simulator.simulator import Simulator
 from simulator.structure import Shape, Structure
 from storage.contracts.canonical import digest_of
@@ -199,7 +201,8 @@ def _optimise(
     lengths = config.stages(warm)
     groups = make_groups(episodes, model, max(lengths))
     known = KnownRobots.of(groups, config)
-    state, begin = _Optimiser.of(torch.cat([model.theta, known.initial(len(model.theta))], dim=1)), 0
+    believed = read_known(episodes, model, groups, known) if warm else known.initial(len(model.theta))
+    state, begin = _Optimiser.of(torch.cat([model.theta, believed], dim=1)), 0
     if checkpoint is not None and (found := checkpoints.load(checkpoint, key=key)) is not None:
         state, begin = _Optimiser(**found[0]), found[1]
     peak = config.warm_learning_rate if warm else config.learning_rate
@@ -214,6 +217,21 @@ def _optimise(
     if not state.average.isfinite().all():
         raise DataError("training diverged: weights are not finite", code="diverged", remedy="lower learning_rate")
     return state.average[:, : model.theta.shape[1]].clone()
+
+
+def read_known(episodes: Sequence[Episode], model: Model, groups: list[Group], known: KnownRobots) -> Tensor:
+    """[M, width]: what the weights of `model` read in the logs of each robot, as `KnownRobots` holds it."""
+    own: dict[tuple[str, str], list[Episode]] = {}
+    for episode in episodes:
+        own.setdefault((model.structure(episode.spec).key, episode.robot), []).append(episode)
+
+    def read(place: int, serial: str) -> tuple[Tensor, Tensor]:
+        logs = own[groups[place].frame.structure.key, serial]
+        logs = [log for log in logs if log.spec.digest == logs[-1].spec.digest]
+        scene = ground(model, Prompt(logs[-1].spec, tuple(logs)))
+        return scene.mean, scene.deviation
+
+    return known.beginning_with(read)
 
 
 def _cosine(share: float) -> float:

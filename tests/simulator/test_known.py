@@ -10,7 +10,8 @@ from simulator.config import SimulatorConfig
 from simulator.fleet import Group, make_groups
 from simulator.known import KnownRobots
 from simulator.prompt import Prompt
-from simulator.train import train_simulator
+from simulator.simulator import Simulator
+from simulator.train import read_known, train_simulator
 from storage.contracts.episode import Episode
 from storage.contracts.robot import RobotSpec
 
@@ -71,3 +72,17 @@ def test_prompts_tell_robots_apart_that_differ(oscillator: Make, small: Simulato
         for seed, mass in ((90, 0.5), (91, 2.0), (92, 0.5))
     )
     assert (light - again).norm() < 0.5 * (light - heavy).norm()
+
+
+def test_training_that_goes_on_begins_with_what_the_weights_read(oscillator: Make, small: SimulatorConfig) -> None:
+    fleet = [oscillator(10 * i + j, mass=m, robot=f"r{i}") for i, m in enumerate((0.5, 2.0)) for j in (0, 1)]
+    model = train_simulator(fleet, small).model
+    groups = make_groups(fleet, model, 4)
+    known = KnownRobots.of(groups, small)
+    columns = read_known(fleet, model, groups, known)
+    mean, deviation = known.posterior(columns, 0, 1, torch.tensor([[0, 1]] * model.members))
+    for index, logs in enumerate((fleet[:2], fleet[2:])):
+        scene = Simulator(model, (fleet[0].spec,)).ground(Prompt(fleet[0].spec, tuple(logs)))
+        torch.testing.assert_close(mean[:, 0, index], scene.mean)
+        torch.testing.assert_close(deviation[:, 0, index], scene.deviation)
+    assert not torch.allclose(mean[:, :, 0], mean[:, :, 1])
