@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from flows.driving import as_policy
+from flows.progress import reporting
 from flows.sources import Sources
 from simulator.prompt import Prompt
+from simulator.refine import Refinement
 from simulator.scene import Scene
 from simulator.simulator import Simulator
 from simulator.situation import Situation
@@ -23,7 +25,8 @@ DEFAULT_HORIZON_S = 2.0
 
 @dataclass(frozen=True)
 class About:
-    """Which robot a question is about. `prompt_episodes` and `from_episode` are files, digests or `latest`."""
+    """Which robot a question is about. `prompt_episodes` and `from_episode` are files, digests or `latest`; `refine` is
+    the number of gradient steps that fit the scene's latent to those logs."""
 
     simulator: str | None = None
     robot: str | None = None
@@ -31,6 +34,7 @@ class About:
     prompt_episodes: Sequence[str] = ()
     notes: str = ""
     edits: Sequence[str] = ()
+    refine: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,13 @@ def ground(sources: Sources, about: About) -> Grounded:
     else:
         spec = sources.spec(about.robot, about.spec)
     simulator = sources.simulator(about.simulator, about.robot)
-    scene = simulator.ground(Prompt(spec, prompt, about.notes)).edit(dict(_pairs(about.edits, "--edit")))
-    return Grounded(simulator, scene, prompt)
+    given = Prompt(spec, prompt, about.notes)
+    if about.refine and prompt:
+        with reporting(f"fit the scene to {len(prompt)} logs of '{prompt[0].robot}'") as progress:
+            scene = simulator.ground(given, Refinement(updates=about.refine), progress)
+    else:
+        scene = simulator.ground(given)
+    return Grounded(simulator, scene.edit(dict(_pairs(about.edits, "--edit"))), prompt)
 
 
 def situation(sources: Sources, given: Given, grounded: Grounded, robot: str | None) -> Situation:

@@ -32,7 +32,7 @@ from flows.show import Show
 from flows.statistics import episode_return, return_statistics
 from flows.steps import Result, Step, effect_step, pure_step, run_once
 from policy.workers import train_population
-from simulator.prompt import Prompt
+from simulator.prompt import Prompt, clips_of
 from simulator.score import horizons_that_fit
 from simulator.simulator import Simulator
 from simulator.workers import train_on_workers
@@ -40,9 +40,8 @@ from storage.contracts.canonical import digest_of
 from storage.contracts.dataset import DatasetManifest
 from storage.contracts.figures import Scorecard
 
-PROMPT_EPISODES = 2
 Prompts = dict[str, list[str]]
-"""Robot -> digests of its latest episodes, which ground the simulator in it."""
+"""Robot -> digests of its episodes, which ground the simulator in it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def train_simulator_step(ctx: Context, iteration: int, dataset: DatasetManifest,
     seed = ctx.config.seed * 101 + iteration
     config = ctx.config.simulator.model_copy(update={"seed": seed})
     step = pure_step(
-        "train-simulator", 5, config=[config, ctx.engine.settings.workers], seed=seed,
+        "train-simulator", 6, config=[config, ctx.engine.settings.workers], seed=seed,
         inputs=[dataset.digest, parent or ""], campaign=ctx.campaign, iteration=iteration,
     )  # fmt: skip
 
@@ -239,9 +238,9 @@ def collect_with(
 
 
 def prompts_from(ctx: Context, results: Sequence[Result]) -> Prompts:
-    """Robot -> its latest episodes, the prompt that grounds the simulator in that robot."""
+    """Robot -> the prompt that grounds the simulator in it: episodes from all over what it has logged."""
     found: Prompts = {robot: [] for robot in ctx.robots}
     for result in results:
         for digest, robot in zip(result["episodes"], result["robots"], strict=True):
             found[robot].append(digest)
-    return {robot: digests[-PROMPT_EPISODES:] for robot, digests in found.items()}
+    return {robot: clips_of(digests) for robot, digests in found.items()}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from fleet_ingest.convert_robot_log import robot_log_to_episode
 from fleet_ingest.formats.read import read_log
@@ -30,6 +29,7 @@ from policy.runtime.runner import PolicyRunner
 from policy.train import TrainedPolicy
 from policy.weights import pack_network
 from simulator.config import SimulatorConfig
+from simulator.prompt import clips_of
 from simulator.simulator import Simulator
 from simulator.train import train_simulator
 from storage.contracts.base import Contract
@@ -49,8 +49,6 @@ class LoopConfig(Contract):
     simulator: SimulatorConfig = SimulatorConfig()
     policy: PolicyConfig = PolicyConfig()
     exploration: Noise = Noise(std=0.3)
-    prompt_episodes: int = Field(default=2, ge=1)
-    """Latest episodes of each robot that ground the simulator in it."""
     sampled: bool = True
     """Whether policies train over sampled hypotheses; without, in the mean of each member's posterior."""
     beginnings: Literal["fresh", "warm", "alternating"] = "alternating"
@@ -197,10 +195,9 @@ class LocalLoop:
         return self.returns([e for e in own if e.tags.get("purpose") == "evaluation"])
 
     def prompts(self) -> list[list[Episode]]:
-        """The latest episodes of each robot that has any."""
-        count = self.config.prompt_episodes
-        found = [[e for e in self.episodes if e.robot == serial][-count:] for serial in self.robots]
-        return [episodes for episodes in found if episodes]
+        """Of each robot that has logged anything, episodes from all over it, which ground the simulator in it."""
+        found = [[e for e in self.episodes if e.robot == serial] for serial in self.robots]
+        return [clips_of(episodes) for episodes in found if episodes]
 
     def returns(self, episodes: Sequence[Episode]) -> list[float]:
         return [return_of(e.spec, self.task, e.state, e.command, e.reward) for e in episodes]

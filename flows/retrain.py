@@ -17,12 +17,12 @@ from flows.artefacts import (
 from flows.campaign_config import HORIZONS_S
 from flows.data import build_dataset, channel_scales
 from flows.engine import Engine
-from flows.iteration import PROMPT_EPISODES, headline
+from flows.iteration import headline
 from flows.presets import simulator_config
 from flows.progress import reporting
 from flows.show import Show
 from flows.steps import Result, pure_step, run_once
-from simulator.prompt import Prompt
+from simulator.prompt import Prompt, clips_of
 from simulator.workers import train_on_workers
 from storage.catalog.catalog import Catalog
 from storage.catalog.episodes import EpisodeRow
@@ -87,7 +87,7 @@ def retrain_and_score(
     dataset = dataset_of_robot(engine, robot)
     config = simulator_config(seed=seed, updates=updates)
     step = pure_step(
-        "train-simulator", 4, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""]
+        "train-simulator", 5, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""]
     )
 
     def body() -> Result:
@@ -152,11 +152,11 @@ def score_robot(engine: Engine, robot: str, simulator: str | None, horizons_s: S
 
 
 def prompts_of(engine: Engine, dataset: DatasetManifest) -> dict[str, tuple[Episode, ...]]:
-    """Robot -> two of its training episodes, from which the simulator infers what no specification says."""
+    """Robot -> episodes of its training split, from which the simulator infers what no specification says."""
     chosen: dict[str, list[EpisodeRef]] = {}
     for ref in dataset.of("train"):
         chosen.setdefault(ref.robot, []).append(ref)
-    return {robot: tuple(load_refs(engine, refs[:PROMPT_EPISODES])) for robot, refs in chosen.items()}
+    return {robot: tuple(load_refs(engine, clips_of(refs))) for robot, refs in chosen.items()}
 
 
 def by_channel(card: Scorecard, horizons_s: Sequence[float]) -> dict[str, dict[str, dict[str, Any]]]:

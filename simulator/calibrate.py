@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from simulator.model import Temperature
-from simulator.prompt import Prompt
+from simulator.prompt import Prompt, clips_of
 from simulator.simulator import Simulator
 from storage.contracts.episode import Episode
 from storage.contracts.errors import InputError
@@ -50,12 +50,12 @@ def calibrated(
     return with_temperature(simulator, min([best, *others], key=miss))
 
 
-def prompts_of(episodes: Sequence[Episode], clips: int = 2) -> dict[str, Prompt]:
-    """Robot -> a prompt of its first episodes: what a score of a known robot is given."""
+def prompts_of(episodes: Sequence[Episode]) -> dict[str, Prompt]:
+    """Robot -> a prompt of its episodes: what a score of a known robot is given."""
     found: dict[str, list[Episode]] = {}
     for episode in episodes:
         found.setdefault(episode.robot, []).append(episode)
-    return {robot: Prompt(own[0].spec, tuple(own[:clips])) for robot, own in found.items()}
+    return {robot: Prompt(own[0].spec, tuple(clips_of(own))) for robot, own in found.items()}
 
 
 def with_temperature(simulator: Simulator, temperature: Temperature) -> Simulator:

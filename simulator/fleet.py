@@ -43,6 +43,11 @@ class Group:
         return bool(self.recording.alive.all())
 
     @cached_property
+    def longest(self) -> int:
+        """Rows of the longest rollout that there is a log for."""
+        return int((self.recording.last - torch.arange(self.recording.rows)).max())
+
+    @cached_property
     def siblings(self) -> list[np.ndarray]:
         """For each robot the indices of those of the same serial: one robot under several specifications."""
         serial = np.array([name.rpartition("@")[0] for name in self.recording.robots])

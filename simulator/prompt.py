@@ -1,11 +1,25 @@
 """What a simulator is told about a robot: its specification, seconds of its log, operators' notes. All but the
 first optional."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from storage.contracts.episode import Episode
 from storage.contracts.errors import ContractError
 from storage.contracts.robot import RobotSpec
+
+MOST_CLIPS = 32
+"""Episodes of a robot that a prompt is made of where there are more: encoders read no more than some seconds of them,
+evenly spread, and what many of them hold in common tells more than the latest few."""
+
+_T = TypeVar("_T")
+
+
+def clips_of(episodes: Sequence[_T], most: int = MOST_CLIPS) -> list[_T]:
+    """At most `most` of `episodes` (or of their names), evenly spread over them, the last one included."""
+    count = min(most, len(episodes))
+    return [episodes[(i + 1) * len(episodes) // count - 1] for i in range(count)]
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,15 @@ class Noise:
     sensor: Tensor
 
     @classmethod
+    def of(
+        cls, group: Group, batch: Batch, config: SimulatorConfig, update: int, members: range, steps: int
+    ) -> "Noise":
+        """Those of `update` for a rollout of `steps` steps from the rows of `batch`."""
+        structure = group.frame.structure
+        shape = (structure.entities, batch.rows.shape[1] * config.samples, structure.shape.slots)
+        return cls.draw(config.seed, update, members, config.scene * structure.entities, steps, shape)
+
+    @classmethod
     def draw(
         cls, seed: int, update: int, members: range, scene: int, steps: int, shape: tuple[int, int, int]
     ) -> "Noise":
@@ -71,7 +80,7 @@ def batch_loss(
         return value.repeat_interleave(per, 2).repeat(1, 1, samples, 1)
 
     jittered = group.frame.rescaled(batch.slot_factor, batch.rate_factor, batch.input_factor)
-    read = _scene_posterior(w, group, jittered, batch)
+    read = known if bool(batch.known.all()) else _scene_posterior(w, group, jittered, batch)
     mean, deviation = (torch.where(batch.known[:, None, :, None], *pair) for pair in zip(known, read, strict=True))
     frame = group.frame.rescaled(*(worlds(f) for f in (batch.slot_factor, batch.rate_factor, batch.input_factor)))
     entities = group.frame.structure.entities

@@ -17,6 +17,7 @@ from simulator.config import SimulatorConfig
 from simulator.model import Model, Temperature, Traits, model_layout
 from simulator.parameters import from_arrays, to_arrays
 from simulator.prompt import Prompt
+from simulator.refine import Progress, Refinement, refined
 from simulator.relations import Relations
 from simulator.scales import Scales
 from simulator.scene import Scene, ground
@@ -46,8 +47,11 @@ class Simulator:
     def config(self) -> SimulatorConfig:
         return self.model.config
 
-    def ground(self, prompt: Prompt) -> Scene:
-        return ground(self.model, prompt, self.specs)
+    def ground(self, prompt: Prompt, refinement: Refinement | None = None, progress: Progress | None = None) -> Scene:
+        """What the prompt says of its robot, at once; with `refinement`, after gradient steps on its logs, which take
+        seconds (see `simulator.refine`)."""
+        scene = ground(self.model, prompt, self.specs)
+        return scene if refinement is None else refined(scene, prompt.episodes, refinement, progress)
 
     def score(
         self,

@@ -7,7 +7,6 @@ rounding. It does not read files of episodes and does not score.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from simulator.config import SimulatorConfig
 from simulator.fleet import Group, draw, make_groups
 from simulator.known import KnownRobots
 from simulator.model import Model, Traits, model_layout, recording_scales, starts_of, view_of
+from simulator.optimiser import Optimiser
 from simulator.parameters import initialise, unpack
 from simulator.prompt import Prompt
 from simulator.recording import Recording
@@ -34,7 +34,6 @@ from storage.contracts.episode import Episode
 from storage.contracts.errors import DataError, InputError
 
 Progress = Callable[[float, str], None]
-_CLIP = 1.0
 _WARM_UP = 40
 
 
@@ -167,33 +166,6 @@ def _reward_units(model: Model, before: Traits) -> Model:
     return model.with_theta(theta)
 
 
-@dataclass
-class _Optimiser:
-    """AdamW on one matrix (Loshchilov and Hutter 2019) with an average of the weights. Rows are members, clipped
-    apart."""
-
-    theta: Tensor
-    first: Tensor
-    second: Tensor
-    average: Tensor
-
-    @classmethod
-    def of(cls, theta: Tensor) -> "_Optimiser":
-        return cls(theta, torch.zeros_like(theta), torch.zeros_like(theta), theta.clone())
-
-    def update(self, gradient: Tensor, step: int, rate: float, config: SimulatorConfig) -> None:
-        norm = gradient.norm(dim=1, keepdim=True)
-        gradient = torch.where(norm.isfinite(), gradient * (_CLIP / norm.clamp_min(_CLIP)), torch.zeros_like(gradient))
-        self.first.lerp_(gradient, 0.1)
-        self.second.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
-        denominator = (self.second / (1 - 0.99 ** (step + 1))).sqrt_().add_(1e-8)
-        self.theta = (
-            self.theta * (1 - rate * config.weight_decay) - rate / (1 - 0.9 ** (step + 1)) * self.first / denominator
-        )
-        decay = min(config.average, (1 + step) / (10 + step))
-        self.average.lerp_(self.theta, 1 - decay)
-
-
 def _optimise(
     episodes: Sequence[Episode], model: Model, config: SimulatorConfig, warm: bool, members: range,
     checkpoint: Path | None, key: str, progress: Progress | None,
@@ -202,9 +174,9 @@ def _optimise(
     groups = make_groups(episodes, model, max(lengths))
     known = KnownRobots.of(groups, config)
     believed = read_known(episodes, model, groups, known) if warm else known.initial(len(model.theta))
-    state, begin = _Optimiser.of(torch.cat([model.theta, believed], dim=1)), 0
+    state, begin = Optimiser.of(torch.cat([model.theta, believed], dim=1)), 0
     if checkpoint is not None and (found := checkpoints.load(checkpoint, key=key)) is not None:
-        state, begin = _Optimiser(**found[0]), found[1]
+        state, begin = Optimiser(**found[0]), found[1]
     peak = config.warm_learning_rate if warm else config.learning_rate
     for update in range(begin, len(lengths)):
         rate = peak * min(1.0, (update + 1) / _WARM_UP) * _cosine(update / len(lengths))
@@ -243,7 +215,7 @@ def _one_update(
     known: KnownRobots,
     model: Model,
     config: SimulatorConfig,
-    state: _Optimiser,
+    state: Optimiser,
     members: range,
     update: int,
     steps: int,
@@ -251,16 +223,15 @@ def _one_update(
 ) -> float:
     place = _choose(groups, config, update)
     group = groups[place]
-    steps = _feasible(group, steps)
+    steps = min(steps, group.longest)
     batch = draw(group, config, update, members, steps)
-    frame = group.frame
-    size = (frame.structure.entities, batch.rows.shape[1] * config.samples, model.shape.slots)
-    noise = Noise.draw(config.seed, update, members, config.scene * size[0], steps, size)
+    noise = Noise.of(group, batch, config, update, members, steps)
+    entities = group.frame.structure.entities
     theta = state.theta.detach().requires_grad_()
     weights, believed = theta.split([model.theta.shape[1], known.width], dim=1)
-    posterior = known.posterior(believed, place, size[0], batch.robot)
+    posterior = known.posterior(believed, place, entities, batch.robot)
     loss = batch_loss(unpack(weights, model.layout), group, batch, config, model.traits, noise, steps, posterior)
-    loss = loss + config.prior_weight * known.mismatch(believed, place, size[0])
+    loss = loss + config.prior_weight * known.mismatch(believed, place, entities)
     (gradient,) = torch.autograd.grad(loss.sum(), theta)
     with torch.no_grad():
         state.theta = theta.detach()
@@ -273,9 +244,3 @@ def _choose(groups: list[Group], config: SimulatorConfig, update: int) -> int:
     weights = np.sqrt([len(g.recording.starts(1)) for g in groups])
     index = np.random.default_rng([config.seed, update, 1 << 20]).choice(len(groups), p=weights / weights.sum())
     return int(index)
-
-
-def _feasible(group: Group, steps: int) -> int:
-    """The longest rollout up to `steps` that the data of this group has."""
-    longest = int((group.recording.last - torch.arange(group.recording.rows)).max())
-    return min(steps, longest)

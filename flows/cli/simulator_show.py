@@ -7,10 +7,12 @@ import typer
 
 from flows.cli.console import console, print_json, progress_shown
 from flows.cli.simulator_ask import (
+    REFINE,
     EditOption,
     Json,
     NotesOption,
     PromptOption,
+    RefineOption,
     RobotOption,
     SimulatorOption,
     SpecOption,
@@ -29,6 +31,7 @@ def show(
     ] = None,
     notes: NotesOption = "",
     edit: EditOption = None,
+    refine: RefineOption = REFINE,
     rerun: Annotated[Path | None, typer.Option(help="Also write a Rerun recording (.rrd).")] = None,
     json: Json = False,
 ) -> None:
@@ -38,7 +41,7 @@ def show(
     from flows.report.simulator_show import Shown, write_show
     from flows.sources import Sources
 
-    about = About(simulator, robot, spec, tuple(prompt_episode or ()), notes, tuple(edit or ()))
+    about = About(simulator, robot, spec, tuple(prompt_episode or ()), notes, tuple(edit or ()), refine)
     with progress_shown(), Sources() as sources:
         grounded = ground(sources, about)
         references = held_out or sources.held_out(robot)

@@ -12,10 +12,10 @@ import numpy as np
 from fleet_ingest.standins.bodies import Body
 from fleet_ingest.standins.families import BENCHMARK, population
 from fleet_ingest.standins.twin import Twin
-from simulator.simulator import Simulator
+from simulator.scene import Scene
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import options, report, simulator_of
+from tests.benchmarks.sim.bundle import grounded, options, report, simulator_of
 from tests.benchmarks.sim.windows import Tested, Windows, controlled, futures, steps_of, unseen, windows_of
 
 HORIZONS_S = (0.1, 0.5, 1.0)
@@ -49,8 +49,7 @@ def intervened(body: Body, windows: Windows, seed: int) -> Windows:
     return replace(windows, commands=commands, ahead=truth, truth=truth)
 
 
-def robot_errors(simulator: Simulator, robot: Tested, windows: Windows, seed: int) -> Errors:
-    scene = simulator.ground(robot.prompt())
+def robot_errors(scene: Scene, robot: Tested, windows: Windows, seed: int) -> Errors:
     steps = steps_of(HORIZONS_S, robot.body.spec)
     found: dict[str, list[float]] = {"predicted": [], "held": []}
     for case in (windows, intervened(robot.body, windows, seed)):
@@ -74,7 +73,8 @@ def main() -> None:
         robot = unseen(body, 2, 10.0, seed=i)
         logs = controlled(body, 1 if arguments.quick else 4, 10.0, seed=i)
         windows = windows_of(logs, max(steps_of(HORIZONS_S, body.spec)), 20 if arguments.quick else 60)
-        results.append(robot_errors(simulator, robot, windows, seed=i))
+        scene = grounded(simulator, robot.prompt(), arguments.refine)
+        results.append(robot_errors(scene, robot, windows, seed=i))
     report("sim_interventions", figures(results), TARGETS, [arguments.seed], arguments)
 
 

@@ -5,6 +5,7 @@ stand-in and, from the same starts, in the simulator grounded by some seconds of
 highest possible. Which policies are taken is decided on other episodes than those reported.
 """
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from simulator.simulator import Simulator
 from storage.contracts.starts import evaluation_starts
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import options, report, simulator_of
+from tests.benchmarks.sim.bundle import grounded, options, report, simulator_of
 from tests.benchmarks.sim.controllers import HORIZON_S, CartPole, Gains, draw_gains, swing_up
 from tests.benchmarks.sim.windows import unseen
 
@@ -127,12 +128,14 @@ def figures(results: list[Ranked]) -> dict[str, Figure]:
     return found
 
 
-def robot_result(simulator: Simulator, body: Body, quick: bool, prompt_s: float, seed: int) -> Ranked:
+def robot_result(simulator: Simulator, body: Body, arguments: argparse.Namespace, seed: int) -> Ranked:
+    quick, prompt_s = arguments.quick, arguments.prompt_s
     candidates = draw_gains(40 if quick else CANDIDATES, seed)
     chosen = spread_evenly(real_returns(body, candidates, 1 if quick else 3, 77 + seed), POLICIES)
     gains = candidates.pick(chosen)
     real = real_returns(body, gains, 4 if quick else 24, 2_026 + seed)
-    scene = simulator.ground(unseen(body, 1, 1.0, seed=seed, clip_s=prompt_s).prompt(seconds=prompt_s))
+    prompt = unseen(body, 1, 1.0, seed=seed, clip_s=prompt_s).prompt(seconds=prompt_s)
+    scene = grounded(simulator, prompt, arguments.refine)
     again = real_returns(body, gains, 4 if quick else 24, 9_000 + seed)
     return Ranked(real, simulated_returns(scene, body, gains, 10 if quick else 64, 2_026 + seed), again)
 
@@ -144,7 +147,7 @@ def main() -> None:
     simulator = simulator_of(arguments)
     count = arguments.robots or (1 if arguments.quick else 4)
     bodies = population(count, 940 + arguments.seed, ["cartpole"], "test")
-    results = [robot_result(simulator, b, arguments.quick, arguments.prompt_s, i) for i, b in enumerate(bodies)]
+    results = [robot_result(simulator, body, arguments, i) for i, body in enumerate(bodies)]
     found = figures(results) | {"episode": Figure(HORIZON_S, "s", count)}
     report("sim_policy_ranking", found, TARGETS, [arguments.seed], arguments)
 
