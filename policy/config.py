@@ -55,6 +55,8 @@ class PolicyConfig(Contract):
     entropy: float = Field(default=0.0, ge=0, exclude_if=lambda weight: weight == 0.0)
     """Worth of one nat of the command's entropy (less a constant), relative to the reward scale: it keeps commands from
     saturating before the value has learned what lies behind a hill (a pendulum that must swing back first)."""
+    curiosity: float = Field(default=0.0, ge=0, exclude_if=lambda weight: weight == 0.0)
+    """Worth of a state unlike any logged one, relative to the usual reward, for policies that explore."""
     tail_fraction: float = Field(default=0.25, gt=0, le=1)
     tail_weight: float = Field(default=0.5, ge=0)
     """Extra weight of the worlds whose outcome lies in the worst `tail_fraction`; 0 is the plain mean."""

@@ -15,6 +15,7 @@ from policy.adam import Adam
 from policy.config import PolicyConfig
 from policy.features import Scales, scales_of
 from policy.network import PolicyNetwork, ValueNetwork
+from policy.novelty import Novelty
 from policy.ports import ScenePort
 from policy.rollout import Shaping
 from policy.survey import Survey, survey
@@ -39,16 +40,21 @@ class Learner:
     discount: float
     reward_scale: float
     largest_scale: float
+    novelty: Novelty | None = None
 
     @property
     def reward_unit(self) -> float:
         """A typical difference of rewards per step, in the task's own unit."""
-        return 0.5 * (1.0 - self.discount) / self.reward_scale
+        return self.unit_of(self.reward_scale)
+
+    def unit_of(self, scale: float) -> float:
+        return 0.5 * (1.0 - self.discount) / scale
 
     def shaping(self, config: PolicyConfig) -> Shaping:
         """The weights of `config` in the task's unit, as it is scaled now."""
-        unit = self.reward_unit
-        return Shaping(config.smoothness * unit, config.entropy * unit)
+        unit, first = self.reward_unit, self.unit_of(self.largest_scale / MOST_RESCALING)
+        # What novelty is worth does not shrink with it when the scale follows, as it would where nothing else is paid.
+        return Shaping(config.smoothness * unit, config.entropy * unit, config.curiosity * first, self.novelty)
 
     @torch.no_grad()
     def rescale(self, target: Tensor) -> Tensor:
@@ -109,6 +115,9 @@ def make_learner(
     discount = config.discount(spec.control_rate_hz, task.horizon_s)
     betas = (0.7, 0.95)  # SHAC's own
     scale = (1.0 - discount) / max(1.0, surveyed.reach)
+    novelty = None
+    if config.curiosity and starts is not None and len(starts):
+        novelty = Novelty.of(starts, torch.Generator().manual_seed(config.seed)).to(device)
     return surveyed, Learner(
         policy,
         value,
@@ -118,6 +127,7 @@ def make_learner(
         discount,
         scale,
         MOST_RESCALING * scale,
+        novelty,
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from policy.network import PolicyNetwork
+from policy.novelty import Novelty
 from policy.ports import History, OutcomePort, WorldsPort
 from policy.tree import detach
 from policy.windows import push
@@ -28,10 +29,13 @@ _LEAST_SURVIVAL = 0.05
 class Shaping(NamedTuple):
     """What training adds to the task's reward, in its unit: minus `smoothness` times the squared change of command in
     half ranges; plus `entropy` times the entropy of the command (soft actor-critic, Haarnoja et al. 2018,
-    arXiv:1812.05905, appendix C; with first-order gradients, Xing et al. 2024, arXiv:2412.12089)."""
+    arXiv:1812.05905, appendix C; with first-order gradients, Xing et al. 2024, arXiv:2412.12089); plus `curiosity`
+    times the novelty of the state that was reached."""
 
     smoothness: float = 0.0
     entropy: float = 0.0
+    curiosity: float = 0.0
+    novelty: Novelty | None = None
 
 
 @dataclass
@@ -153,6 +157,8 @@ def collect(
         # entropy of a Gaussian less a constant, and log(1 - tanh(raw)^2), which tells what squashing takes away
         lost = 2.0 * (math.log(2.0) - raw - softplus(-2.0 * raw))
         bonus = shaping.entropy * (policy.log_std + lost).sum(dim=1) - shaping.smoothness * change
+        if shaping.novelty is not None:
+            bonus = bonus + shaping.curiosity * shaping.novelty(run.window.state[:, -1])
         rewards.append(moves[-1].reward + bonus * alive[-1])
         windows.append(run.window)
     ends, survival = torch.stack([move.terminated for move in moves]), torch.stack([move.survival for move in moves])
