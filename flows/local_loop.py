@@ -56,10 +56,6 @@ class LoopConfig(Contract):
     in either case."""
 
 
-CURIOSITY = 1.0
-"""Worth of novel states as long as no log has shown one reward above another."""
-
-
 @dataclass(frozen=True)
 class Deployed:
     """A policy as robots run it, with the network that it was exported from. `promised`: its simulated mean return when
@@ -152,8 +148,6 @@ class LocalLoop:
         if self.simulator is None:
             raise InputError("there is no simulator to train a policy in yet", remedy="Call retrain first.")
         config = self.config.policy.model_copy(update={"seed": self.config.seed * 101 + iteration})
-        if self.unrewarded:
-            config = config.model_copy(update={"curiosity": CURIOSITY})
         earlier = None if self.policy is None or self.refuted else self.policy.network
         how = self.config.beginnings
         warm = earlier if how == "warm" or (how == "alternating" and iteration % 2 == 0) else None
@@ -162,11 +156,8 @@ class LocalLoop:
                 self.simulator, self.spec, self.prompts(), self.task, config, logs=self.episodes,
                 sampled=self.config.sampled, checkpoint=checkpoint, warm_start=warm, incumbent=earlier,
             )  # fmt: skip
-        if self.unrewarded:
-            self.policy = self.explorer = Deployed.of(trained.last, self.spec, self.task, config.seed)
-            return trained
         proven = self.proven
-        if proven is None or proven < trained.simulated.mean:
+        if trained.curious or proven is None or proven < trained.simulated.mean:
             self.policy = self._deployed(trained, config.seed)
         self.explorer = Deployed.of(trained.last, self.spec, self.task, config.seed)
         return trained
@@ -177,14 +168,6 @@ class LocalLoop:
         if self.policy is not None and pack_network(trained.network) == pack_network(self.policy.network):
             return replace(self.policy, promised=promised, spread=spread)
         return Deployed.of(trained.network, self.spec, self.task, seed, promised, spread)
-
-    @property
-    def unrewarded(self) -> bool:
-        """Whether the task's reward is logged and was the same in all that was ever logged: no policy is better than
-        another yet, but for what it brings home."""
-        rewards = [e.reward[np.isfinite(e.reward)] for e in self.episodes]
-        logged = np.concatenate(rewards) if rewards else np.zeros(0)
-        return self.task.reward is None and (not len(logged) or float(np.ptp(logged)) == 0.0)
 
     @property
     def refuted(self) -> bool:

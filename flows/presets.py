@@ -53,7 +53,7 @@ def campaign_config(robot: str, *, fleet: int, seed: int, preset: Preset = "stan
         seed=seed,
         # The robots of a campaign share their scales, so nothing is gained from varying them.
         simulator=SimulatorConfig(updates=400, warm_updates=250, jitter=0.0),
-        policy=PolicyConfig(updates=200),
+        policy=PolicyConfig(updates=400, worlds=64),
     )
 
 

@@ -5,8 +5,10 @@ their own, so that what suits only the members it grew up in does not win. This 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from policy.config import PolicyConfig
@@ -19,6 +21,8 @@ from storage.contracts.episode import Episode
 from storage.contracts.robot import RobotSpec
 from storage.contracts.task import Task
 
+CURIOSITY = 1.0
+"""What the most novel states are worth to policies that explore, in usual rewards."""
 FEWEST = 3
 """Members that training keeps at least; smaller ensembles train and judge with all."""
 
@@ -40,12 +44,18 @@ def train_grounded(
 ) -> TrainedPolicy:
     """A policy for the robots that `prompts` describe, one list of episodes each.
 
-    The states of `logs` (default: the prompts) are starts of training, too. Unless `sampled`, training knows one
-    hypothesis per robot and member only, the posterior's mean: an ablation. Raises what `train_policy` raises.
+    The states of `logs` (default: the prompts) are starts of training, too. Where they have not shown one reward above
+    another, the policy is one that explores: it is paid for reaching what nobody has logged. Unless `sampled`,
+    training knows one hypothesis per robot and member only, the posterior's mean: an ablation. Raises what
+    `train_policy` raises.
     """
-    starts = logged_windows([e for clips in prompts for e in clips] if logs is None else logs, config.history_steps)
+    logs = [e for clips in prompts for e in clips] if logs is None else logs
+    starts = logged_windows(logs, config.history_steps)
+    curious = unrewarded(task, logs)
+    if curious:
+        config = config.model_copy(update={"curiosity": CURIOSITY})
     scenes = ground_all(without_last(simulator), spec, prompts, compiled=config.compiles)
-    return train_policy(
+    trained = train_policy(
         scenes if sampled else [fleet.certain() for fleet in scenes],
         task,
         config,
@@ -57,6 +67,17 @@ def train_grounded(
         progress=progress,
         device=device,
     )
+    # Values do not tell policies apart then: the one that has learned longest has come farthest.
+    return replace(trained, network=trained.last, curious=True) if curious else trained
+
+
+def unrewarded(task: Task, logs: Sequence[Episode]) -> bool:
+    """Whether the reward of `task` is logged, and was the same whenever it was: no policy is known to be better than
+    another, but for what it brings home."""
+    if task.reward is not None:
+        return False
+    rewards = np.concatenate([e.reward[np.isfinite(e.reward)] for e in logs]) if logs else np.zeros(0)
+    return not len(rewards) or float(np.ptp(rewards)) == 0.0
 
 
 def without_last(simulator: Simulator) -> Simulator:

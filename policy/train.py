@@ -67,6 +67,8 @@ class TrainedPolicy:
     curve: tuple[dict[str, float], ...]
     spread: float
     """Deviation of the returns behind `simulated`."""
+    curious: bool = False
+    """Whether it was paid for what is new instead of for the task, of which nothing is known."""
 
 
 def train_policy(

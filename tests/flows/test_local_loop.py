@@ -20,6 +20,7 @@ from simulator.config import SimulatorConfig
 from storage.codecs.episodes import encode_episode
 from storage.contracts.canonical import sha256_hex
 from storage.contracts.errors import InputError
+from storage.contracts.task import Task
 
 FAMILY = standin("cartpole")
 TINY = LoopConfig(
@@ -125,3 +126,26 @@ def test_a_save_that_was_killed_between_its_renames_is_put_back(tmp_path: Path) 
 def test_a_loop_without_robots_is_refused() -> None:
     with pytest.raises(InputError, match="at least one robot"):
         LocalLoop({}, FAMILY.task, TINY)
+
+
+def test_a_loop_that_has_seen_no_reward_explores_and_deploys_what_it_learned_last() -> None:
+    """Where every logged reward is the same, a policy that promises no more takes the place of the one before."""
+    loop, serial = loop_of(), FAMILY.serial(1)
+    loop.task = Task(name="rare", reward_channel="cart.position", horizon_s=1.0)
+    loop.episodes += [replace(e, reward=np.zeros(e.steps)) for e in loop.run(serial, loop.plan("excitation", 1))]
+    deployed = []
+    for iteration in range(2):
+        loop.retrain(iteration)
+        trained = loop.improve(iteration)
+        assert trained.curious
+        assert loop.policy is not None
+        assert loop.explorer is not None
+        assert pack_network(loop.policy.network) == pack_network(loop.explorer.network) == pack_network(trained.last)
+        deployed.append(loop.policy.manifest.digest)
+        tried = loop.run(serial, loop.plan("evaluation", 2 + iteration), loop.policy)
+        loop.episodes += [replace(e, reward=np.zeros(e.steps)) for e in tried]
+    assert deployed[0] != deployed[1]
+    last = loop.episodes[-1]
+    loop.episodes[-1] = replace(last, reward=np.linspace(0.0, 1.0, last.steps))
+    loop.retrain(2)
+    assert not loop.improve(2).curious
