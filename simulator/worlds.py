@@ -113,7 +113,7 @@ class Worlds:
             raise InputError(f"modality '{modality}' is reserved; this simulator observes 'channels' only")
         if not noisy:
             return period.observe(self.frame, self._places, state.channels, state.categories, None)
-        deviation, normal = self._conditions(self.z)[2], self._sensed.at(state.world, state.counter)
+        deviation, normal = self._conditions(state.z)[2], self._sensed.at(state.world, state.counter)
         return self._sense(self.frame, self._places, state.channels, state.categories, deviation, normal)
 
     def limits_active(self, state: WorldState) -> Tensor:
@@ -222,8 +222,8 @@ class Worlds:
 
     def _conditions(self, z: Tensor) -> tuple[Conditioning, Tensor | None, Tensor]:
         """What a scene sample does to the networks, and the deviation of the sensors' noise [N, E, K]: computed once
-        per scene sample."""
-        if self._scene is None or self._scene[0] is not z:
+        per scene sample, also where states were copied on the way."""
+        if self._scene is None or not (self._scene[0] is z or torch.equal(self._scene[0], z)):
             frame, static = self.frame, self.frame.static[None, :, None]
             with torch.no_grad():
                 internal = layout.internal(z.view(self.n, frame.structure.entities, -1), self.model.members)
