@@ -62,6 +62,9 @@ class SimulatorConfig(Contract):
     kl_weight: float = Field(default=3e-4, ge=0)
     known_share: float = Field(default=0.35, ge=0, le=1)
     """Share of the scenes of a batch whose latent is what training believes of the robot, not read from a prompt."""
+    known_rate: float = Field(default=1.0, gt=0)
+    """Learning rate of what training believes of the robots, relative to that of the weights: each robot's turn comes
+    seldom where there are many."""
     teach_weight: float = Field(default=0.01, ge=0)
     """Weight of prompt encoders saying what training believes."""
     prior_weight: float = Field(default=0.01, ge=0)

@@ -101,4 +101,4 @@ def _inputs(structure: Structure, scales: Scales, e: int) -> np.ndarray:
 
 
 def _compress(value: float) -> float:
-    return float(np.sign(value) * np.log1p(abs(value) / 0.01) / 5.0)
+    return float(np.sign(value) * np.log1p(abs(value) / 0.01) / 2.0)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from simulator.mechanism import Mechanism
 
-_AXES = 3
-OUTPUTS = 2 * (_AXES + 1)
+AXES = 3
+OUTPUTS = 2 * (AXES + 1)
 """Sine and cosine of each axis of y and of the potential energy."""
 _LEAST, _MOST = -3.0, 3.0
 """Bounds of the logarithm of a joint's own inertia, in units of its usual force over its usual acceleration."""
@@ -64,9 +64,9 @@ def coefficients(raw: Tensor, own: Tensor, ties: Ties) -> Inertia:
     """From `raw` [M, E, T, B, 8] and the logarithms of the joints' own inertia `own` [M, E, B, P]."""
     members, entities, terms, batch, _ = raw.shape
     raw = raw * ties.carried[:, :, None, None]
-    rows = raw.view(members, entities, terms, batch, _AXES + 1, 2).permute(5, 1, 4, 2, 0, 3)
-    points = rows[:, :, :_AXES].reshape(2, entities * _AXES, terms, members, batch)
-    potential = rows[:, :, _AXES].sum(1, keepdim=True)
+    rows = raw.view(members, entities, terms, batch, AXES + 1, 2).permute(5, 1, 4, 2, 0, 3)
+    points = rows[:, :, :AXES].reshape(2, entities * AXES, terms, members, batch)
+    potential = rows[:, :, AXES].sum(1, keepdim=True)
     sine, cosine = torch.cat([points, potential], 1)
     bounded = _MOST * torch.tanh(own / _MOST)
     return Inertia(sine.contiguous(), cosine.contiguous(), torch.exp(_free(bounded, ties)))
@@ -94,7 +94,7 @@ def accelerations(
     points, pull = jacobian[:-1], jacobian[-1]
     if alive is not None:
         living = _free(alive.expand(*alive.shape[:-1], position.shape[-1]), ties)
-        bodies = alive[..., 0].permute(1, 0, 2).repeat_interleave(_AXES, 0)
+        bodies = alive[..., 0].permute(1, 0, 2).repeat_interleave(AXES, 0)
         points, f = points * living * bodies[:, None], (f - pull) * living + pull
         pull = pull * living
         bend = bend * bodies

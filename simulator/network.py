@@ -24,6 +24,8 @@ SHARPNESS = (5.0, 40.0, 200.0)
 """Slopes at rest of the smooth signs that dry friction is made of, in scaled rates: joints stick at rates far below
 those that they move at."""
 RESISTING = 1 + len(SHARPNESS)
+_LARGEST_POWER = 3.0
+"""Bound of the logarithms that coefficients are multiplied by."""
 
 
 class Conditioning(NamedTuple):
@@ -76,16 +78,23 @@ def layout(shape: Shape, config: SimulatorConfig) -> dict[str, tuple[int, ...]]:
         "step.in": (inputs, d), "step.message": (d, 2 * config.messages), "step.message.b": (2 * config.messages,),
         "step.hidden": (d + 3 * config.messages, d), "step.gate": (d + 3 * config.messages, d),
         "step.last": (d, d), "step.last.b": (d,), "step.out.small": (d, outputs), "step.out.b": (outputs,),
-    } | (_inertia_layout(shape, d) if shape.pairs else {})  # fmt: skip
+    } | (_inertia_layout(shape, d, config.scene) if shape.pairs else {})  # fmt: skip
 
 
-def _inertia_layout(shape: Shape, d: int) -> dict[str, tuple[int, ...]]:
+def _inertia_layout(shape: Shape, d: int, scene: int) -> dict[str, tuple[int, ...]]:
     return {
         "kinetic.body": (d, d), "kinetic.term": (d, d), "kinetic.relation": (mechanism.relation_width(shape.pairs), d),
         "kinetic.b": (d,), "kinetic.out": (d, kinetics.OUTPUTS),
         "kinetic.own.small": (d, shape.pairs), "kinetic.own.b": (shape.pairs,),
         "joint.small": (d, joint_width(shape)), "joint.b": (joint_width(shape),),
+        "power.static.small": (features.width(shape), power_width(shape)),
+        "power.scene.small": (scene, power_width(shape)), "power.b": (power_width(shape),),
     }  # fmt: skip
+
+
+def power_width(shape: Shape) -> int:
+    """Of an entity: points, potential, and per joint its own inertia, what resists it and what drives it."""
+    return 2 + shape.pairs * (1 + RESISTING + 1)
 
 
 def joint_width(shape: Shape) -> int:
@@ -159,12 +168,47 @@ def condition(w: Weights, static: Tensor, z: Tensor, adjacency: Tensor, ties: Ti
     gain1, gain2 = gain.chunk(2, dim=-1)
     sensor = linear(hidden, w["condition.sensor.small"], w["condition.sensor.b"])
     found = Conditioning(gain1, bias1, gain2, bias2, filter_bias, form_bias, sensor)
-    if "joint.small" in w:
-        found = found._replace(joints=linear(hidden, w["joint.small"], w["joint.b"]))
-    return found if ties is None else found._replace(inertia=_inertia(w, hidden, ties))
+    if "joint.small" not in w:
+        return found
+    powers = _powers(w, static.expand(members, -1, -1, -1), z)
+    joints = linear(hidden, w["joint.small"], w["joint.b"]) * _joint_factors(powers, joints_of(w))
+    found = found._replace(joints=joints)
+    return found if ties is None else found._replace(inertia=_inertia(w, hidden, powers, ties))
 
 
-def _inertia(w: Weights, hidden: Tensor, ties: Ties) -> Inertia:
+class Powers(NamedTuple):
+    """Logarithms that are linear in what a specification says (itself in logarithms) and in the scene latent, as
+    masses, lengths and gears enter the coefficients of mechanics. `bodies` [M, E, B, 2], `own` [M, E, B, P], `joints`
+    [M, E, B, P, RESISTING + 1]."""
+
+    bodies: Tensor
+    own: Tensor
+    joints: Tensor
+
+
+def _powers(w: Weights, static: Tensor, z: Tensor) -> Powers:
+    raw = linear(static, w["power.static.small"]) + linear(z, w["power.scene.small"], w["power.b"])
+    bounded = _LARGEST_POWER * torch.tanh(raw / _LARGEST_POWER)
+    joints = (bounded.shape[-1] - 2) // (RESISTING + 2)
+    bodies, own, rest = bounded.split([2, joints, joints * (RESISTING + 1)], dim=-1)
+    return Powers(bodies, own, _split(rest, joints))
+
+
+def _joint_factors(powers: Powers, inputs: int) -> Tensor:
+    """[M, E, B, P * (RESISTING + taps * J)] of coefficients laid out as `joint_forces` takes them; `inputs` is taps *
+    J."""
+    factor = torch.exp(powers.joints)
+    drive = factor[..., RESISTING:].expand(*factor.shape[:-1], inputs)
+    return torch.cat([factor[..., :RESISTING].flatten(-2), drive.flatten(-2)], dim=-1)
+
+
+def joints_of(w: Weights) -> int:
+    """taps * J of weights whose number of joints follows from those of their own inertia."""
+    joints = w["kinetic.own.small"].shape[-1]
+    return w["joint.small"].shape[-1] // joints - RESISTING
+
+
+def _inertia(w: Weights, hidden: Tensor, powers: Powers, ties: Ties) -> Inertia:
     """A body's coefficient of a term is read from both and from how they stand to each other."""
     members, _, batch, _ = hidden.shape
     bodies, terms = linear(hidden, w["kinetic.body"], w["kinetic.b"]), linear(hidden, w["kinetic.term"])
@@ -172,7 +216,10 @@ def _inertia(w: Weights, hidden: Tensor, ties: Ties) -> Inertia:
     relation = torch.matmul(ties.relation, w["kinetic.relation"][:, None])
     joined = silu(bodies[:, :, None] + terms[:, None] + relation[:, :, :, None])
     raw = torch.bmm(joined.flatten(1, 3), w["kinetic.out"]).view(*joined.shape[:-1], -1)
-    own = linear(hidden, w["kinetic.own.small"], w["kinetic.own.b"])
+    points = 2 * kinetics.AXES
+    point, potential = torch.exp(powers.bodies)[:, :, None].split(1, dim=-1)
+    raw = torch.cat([raw[..., :points] * point, raw[..., points:] * potential], dim=-1)
+    own = linear(hidden, w["kinetic.own.small"], w["kinetic.own.b"]) + powers.own
     return kinetics.coefficients(raw, own, ties)
 
 

@@ -27,7 +27,8 @@ class Optimiser:
     def of(cls, theta: Tensor) -> "Optimiser":
         return cls(theta, torch.zeros_like(theta), torch.zeros_like(theta), theta.clone())
 
-    def update(self, gradient: Tensor, step: int, rate: float, config: SimulatorConfig) -> None:
+    def update(self, gradient: Tensor, step: int, rate: float | Tensor, config: SimulatorConfig) -> None:
+        """`rate` is one number, or one for each column [P]."""
         norm = gradient.norm(dim=1, keepdim=True)
         gradient = torch.where(norm.isfinite(), gradient * (_CLIP / norm.clamp_min(_CLIP)), torch.zeros_like(gradient))
         self.first.lerp_(gradient, 0.1)

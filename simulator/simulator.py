@@ -29,7 +29,7 @@ from storage.contracts.errors import DataError, IncompatibleError
 from storage.contracts.figures import Scorecard
 from storage.contracts.robot import RobotSpec
 
-ARCHITECTURE = "entity-ensemble-4"
+ARCHITECTURE = "entity-ensemble-5"
 
 
 class ByteStore(Protocol):

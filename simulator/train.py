@@ -235,7 +235,9 @@ def _one_update(
     (gradient,) = torch.autograd.grad(loss.sum(), theta)
     with torch.no_grad():
         state.theta = theta.detach()
-        state.update(gradient, update, rate, config)
+        rates = torch.full((theta.shape[1],), rate)
+        rates[model.theta.shape[1] :] *= config.known_rate
+        state.update(gradient, update, rates, config)
     return float(loss.detach().mean())
 
 

@@ -31,7 +31,8 @@ from tests.benchmarks.sim.bundle import PRETRAINED, WORK, load_simulator, save_s
 EPISODE_S = 8.0
 CALIBRATION_ROBOTS = 16
 CONFIG = SimulatorConfig(
-    updates=3000,
+    updates=4000,
+    known_rate=2.0,
     rows=1024,
     max_batch=512,
     groups=16,
