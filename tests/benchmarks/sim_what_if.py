@@ -239,7 +239,9 @@ def figures(questions: Sequence[Question], asked: int) -> dict[str, Figure]:
 
 
 def main() -> None:
-    arguments = options(__doc__ or "").parse_args()
+    words = options(__doc__ or "")
+    words.set_defaults(refine=20)  # for every robot and quantity anew: more would take longer than a benchmark may
+    arguments = words.parse_args()
     simulator = simulator_of(arguments)
     quick = arguments.quick
     count = arguments.robots or (4 if quick else 24)
