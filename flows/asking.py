@@ -52,11 +52,12 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Grounded:
-    """`prompt` are the episodes that the scene was prompted with."""
+    """`prompt` are the episodes that the scene was prompted with, `refined` the gradient steps on its latent."""
 
     simulator: Simulator
     scene: Scene
     prompt: tuple[Episode, ...]
+    refined: int = 0
 
 
 def ground(sources: Sources, about: About) -> Grounded:
@@ -68,12 +69,13 @@ def ground(sources: Sources, about: About) -> Grounded:
         spec = sources.spec(about.robot, about.spec)
     simulator = sources.simulator(about.simulator, about.robot)
     given = Prompt(spec, prompt, about.notes)
-    if about.refine and prompt:
+    refined = about.refine if prompt else 0
+    if refined:
         with reporting(f"fit the scene to {len(prompt)} logs of '{prompt[0].robot}'") as progress:
-            scene = simulator.ground(given, Refinement(updates=about.refine), progress)
+            scene = simulator.ground(given, Refinement(updates=refined), progress)
     else:
         scene = simulator.ground(given)
-    return Grounded(simulator, scene.edit(dict(_pairs(about.edits, "--edit"))), prompt)
+    return Grounded(simulator, scene.edit(dict(_pairs(about.edits, "--edit"))), prompt, refined)
 
 
 def situation(sources: Sources, given: Given, grounded: Grounded, robot: str | None) -> Situation:
@@ -175,5 +177,6 @@ def facts(grounded: Grounded) -> dict[str, Any]:
         "robot": grounded.scene.spec.name,
         "prompt_episodes": len(grounded.prompt),
         "prompt_seconds": round(sum(e.duration_s for e in grounded.prompt), 3),
+        "refined": grounded.refined,
         "unused": list(grounded.scene.unused),
     }

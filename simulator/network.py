@@ -171,7 +171,7 @@ def condition(w: Weights, static: Tensor, z: Tensor, adjacency: Tensor, ties: Ti
     if "joint.small" not in w:
         return found
     powers = _powers(w, static.expand(members, -1, -1, -1), z)
-    joints = linear(hidden, w["joint.small"], w["joint.b"]) * _joint_factors(powers, joints_of(w))
+    joints = linear(hidden, w["joint.small"], w["joint.b"]) * _joint_factors(powers, _under_way(w))
     found = found._replace(joints=joints)
     return found if ties is None else found._replace(inertia=_inertia(w, hidden, powers, ties))
 
@@ -202,8 +202,8 @@ def _joint_factors(powers: Powers, inputs: int) -> Tensor:
     return torch.cat([factor[..., :RESISTING].flatten(-2), drive.flatten(-2)], dim=-1)
 
 
-def joints_of(w: Weights) -> int:
-    """taps * J of weights whose number of joints follows from those of their own inertia."""
+def _under_way(w: Weights) -> int:
+    """taps * J: how many inputs of an entity drive each of its joints."""
     joints = w["kinetic.own.small"].shape[-1]
     return w["joint.small"].shape[-1] // joints - RESISTING
 

@@ -19,6 +19,7 @@ from simulator.parameters import unpack
 from simulator.rollout import Noise, batch_loss
 from simulator.scene import Scene
 from storage.contracts.episode import Episode
+from storage.contracts.errors import DataError
 
 Progress = Callable[[float, str], None]
 _FINAL = 0.1
@@ -49,7 +50,10 @@ def refined(
     logs = [replace(episode, robot=scene.spec.name, spec=scene.spec) for episode in episodes if episode.steps]
     if not logs:
         return scene
-    (group,) = make_groups(logs, scene.model, how.steps)
+    try:
+        (group,) = make_groups(logs, scene.model, how.steps)
+    except DataError:  # not two rows without a reset or a gap between them
+        return scene
     known = KnownRobots.of([group], scene.model.config)
     state = Optimiser.of(known.beginning_with(lambda _place, _serial: (scene.mean, scene.deviation)))
     for update in range(how.updates):
