@@ -8,6 +8,11 @@ arXiv:1901.10995, without cells and without reward). Steps no worlds and learns 
 import torch
 from torch import Tensor
 
+STILL = 1e-6
+"""A range below this is none."""
+MOST_QUANTILE = 1 << 20
+"""Numbers that a quantile is taken of at most; torch refuses some millions more."""
+
 
 def spread_out(points: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Indices, int64 [min(n, M)], of finite points [M, D] on the CPU, each the farthest from all before it, the first
@@ -26,3 +31,10 @@ def spread_out(points: Tensor, n: int, generator: torch.Generator) -> Tensor:
         chosen = nearest.argmax().reshape(1)
         picks.append(chosen)
     return torch.cat(picks)
+
+
+def half_range(points: Tensor) -> Tensor:
+    """[D], half the 5 to 95 % range of each column of `points` [M, D]; 1 for one that never moved."""
+    some = points[:: max(1, -(-points.numel() // MOST_QUANTILE))]
+    low, high = torch.quantile(some, torch.tensor([0.05, 0.95]), dim=0)
+    return torch.where(high - low > STILL, (high - low) / 2, torch.ones_like(low))

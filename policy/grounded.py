@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from policy.config import PolicyConfig
@@ -44,14 +43,14 @@ def train_grounded(
 ) -> TrainedPolicy:
     """A policy for the robots that `prompts` describe, one list of episodes each.
 
-    The states of `logs` (default: the prompts) are starts of training, too. Where they have not shown one reward above
-    another, the policy is one that explores: it is paid for reaching what nobody has logged. Unless `sampled`,
+    The states of `logs` (default: the prompts) are starts of training, too. Where the simulator never saw one reward
+    above another, the policy is one that explores: it is paid for reaching what nobody has logged. Unless `sampled`,
     training knows one hypothesis per robot and member only, the posterior's mean: an ablation. Raises what
     `train_policy` raises.
     """
     logs = [e for clips in prompts for e in clips] if logs is None else logs
     starts = logged_windows(logs, config.history_steps)
-    curious = unrewarded(task, logs)
+    curious = unrewarded(task, simulator)
     if curious:
         config = config.model_copy(update={"curiosity": CURIOSITY})
     scenes = ground_all(without_last(simulator), spec, prompts, compiled=config.compiles)
@@ -71,13 +70,11 @@ def train_grounded(
     return replace(trained, network=trained.last, curious=True) if curious else trained
 
 
-def unrewarded(task: Task, logs: Sequence[Episode]) -> bool:
-    """Whether the reward of `task` is logged, and was the same whenever it was: no policy is known to be better than
-    another, but for what it brings home."""
-    if task.reward is not None:
-        return False
-    rewards = np.concatenate([e.reward[np.isfinite(e.reward)] for e in logs]) if logs else np.zeros(0)
-    return not len(rewards) or float(np.ptp(rewards)) == 0.0
+def unrewarded(task: Task, simulator: Simulator) -> bool:
+    """Whether the reward of `task` is logged, and was the same in all that the simulator ever learned from: no policy
+    is known to be better than another, but for what it brings home."""
+    traits = simulator.model.traits
+    return task.reward is None and traits.reward_low == traits.reward_high
 
 
 def without_last(simulator: Simulator) -> Simulator:

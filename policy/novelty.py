@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from policy.coverage import spread_out
+from policy.coverage import half_range, spread_out
 from policy.windows import LoggedStarts
 
 REFERENCES = 256
-_STILL = 1e-6
+_NEAREST = 1e-6
+"""Squared distance at which the root has a gradient still."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class Novelty:
         if not len(logged):
             raise ValueError("novelty is told from logged states, and there are none")
         states = logged.windows.state[:, -1]
-        low, high = torch.quantile(states, torch.tensor([0.05, 0.95]), dim=0)
-        scale = torch.where(high - low > _STILL, (high - low) / 2, torch.ones_like(high))
+        scale = half_range(states)
         return cls((states / scale)[spread_out(states / scale, REFERENCES, generator)], scale)
 
     def __call__(self, state: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class Novelty:
         square over columns."""
         apart = (state / self.scale)[:, None] - self.known
         nearest = apart.square().mean(dim=2).amin(dim=1)
-        distance = torch.sqrt(nearest + _STILL)
+        distance = torch.sqrt(nearest + _NEAREST)
         return distance / (1.0 + distance)
 
     def to(self, device: torch.device) -> "Novelty":

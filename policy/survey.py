@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from policy.config import PolicyConfig
-from policy.coverage import spread_out
+from policy.coverage import MOST_QUANTILE, STILL, half_range, spread_out
 from policy.features import scales_of
 from policy.ports import History, ScenePort, WorldsPort
 from policy.rollout import advance, begin
@@ -29,8 +29,6 @@ ROUNDS, ROUND_STEPS, KEPT = 24, 24, 1024
 """Rounds after the first, control periods of each, and states that are left in the end."""
 FARTHEST = 2.0
 """States beyond this many times the usual magnitude are left out: a cart that rolls away would outweigh all others."""
-_STILL = 1e-6
-_MOST_QUANTILE = 1 << 20
 
 
 class Survey(NamedTuple):
@@ -68,7 +66,7 @@ def survey(
         first = _half_logged(first, logged, generator)
         reached.append(_wander(worlds, task, first, steps, SEED - index, generator, device))
     found = _joined(reached)
-    reach = float(torch.quantile(found.reward.abs()[:_MOST_QUANTILE], 0.95)) if len(found) else 1.0
+    reach = float(torch.quantile(found.reward.abs()[:MOST_QUANTILE], 0.95)) if len(found) else 1.0
     if not free(spec):
         found = _explored(sampled, task, found, logged, generator, device)
     return Survey(spec, found, reach)
@@ -84,13 +82,13 @@ def _explored(
     if not len(known):
         return known
     usual = torch.quantile(_some(known).abs(), 0.95, dim=0)
-    farthest = FARTHEST * torch.where(usual > _STILL, usual, torch.ones_like(usual))
+    farthest = FARTHEST * torch.where(usual > STILL, usual, torch.ones_like(usual))
     known = _within(known, farthest)
     steps = min(ROUND_STEPS, task.horizon_steps(sampled[0].spec))
     for round_index in range(ROUNDS):
         if not len(known):
             break
-        scale = _spread(known)
+        scale = half_range(known.windows.state[:, -1])
         held = [known]
         for index, worlds in enumerate(sampled):
             starts = spread_out(known.windows.state[:, -1] / scale, worlds.n, generator)
@@ -118,13 +116,7 @@ def _at(starts: LoggedStarts, index: Tensor) -> LoggedStarts:
 def _some(starts: LoggedStarts) -> Tensor:
     """The last states [M, S], no more than a quantile takes."""
     states = starts.windows.state[:, -1]
-    return states[: _MOST_QUANTILE // states.shape[1]]
-
-
-def _spread(starts: LoggedStarts) -> Tensor:
-    """Half the 5..95 % range of each column [S]; 1 for one that never moved."""
-    low, high = torch.quantile(_some(starts), torch.tensor([0.05, 0.95]), dim=0)
-    return torch.where(high - low > _STILL, (high - low) / 2, torch.ones_like(low))
+    return states[: MOST_QUANTILE // states.shape[1]]
 
 
 def _wander(

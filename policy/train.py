@@ -68,7 +68,8 @@ class TrainedPolicy:
     spread: float
     """Deviation of the returns behind `simulated`."""
     curious: bool = False
-    """Whether it was paid for what is new instead of for the task, of which nothing is known."""
+    """Whether it was paid for what is new instead of for the task, of which nothing is known; `network` is `last`
+    then."""
 
 
 def train_policy(

@@ -68,9 +68,7 @@ def refined(
     return replace(scene, mean=mean, deviation=deviation)
 
 
-def _gradient(
-    scene: Scene, group: Group, known: KnownRobots, columns: Tensor, update: int, how: Refinement
-) -> Tensor:  # fmt: skip
+def _gradient(scene: Scene, group: Group, known: KnownRobots, columns: Tensor, update: int, how: Refinement) -> Tensor:
     """Of the training loss by what is believed of the robot, [M, width]."""
     model, members, steps = scene.model, range(scene.model.members), min(how.steps, group.longest)
     settings = {
@@ -82,8 +80,6 @@ def _gradient(
     noise = Noise.of(group, batch, config, update, members, steps)
     believed = columns.detach().requires_grad_()
     posterior = known.posterior(believed, 0, group.frame.structure.entities, batch.robot)
-    loss = batch_loss(
-        unpack(model.theta, model.layout), group, batch, config, model.traits, noise, steps, posterior
-    )  # fmt: skip
+    loss = batch_loss(unpack(model.theta, model.layout), group, batch, config, model.traits, noise, steps, posterior)
     (gradient,) = torch.autograd.grad(loss.sum(), believed)
     return gradient

@@ -223,7 +223,9 @@ class Worlds:
     def _conditions(self, z: Tensor) -> tuple[Conditioning, Tensor | None, Tensor]:
         """What a scene sample does to the networks, and the deviation of the sensors' noise [N, E, K]: computed once
         per scene sample, also where states were copied on the way."""
-        if self._scene is None or not (self._scene[0] is z or torch.equal(self._scene[0], z)):
+        if self._scene is not None and self._scene[0] is not z and torch.equal(self._scene[0], z):
+            self._scene = (z, *self._scene[1:])  # known by its object from here on: comparing numbers waits for a GPU
+        if self._scene is None or self._scene[0] is not z:
             frame, static = self.frame, self.frame.static[None, :, None]
             with torch.no_grad():
                 internal = layout.internal(z.view(self.n, frame.structure.entities, -1), self.model.members)

@@ -1,5 +1,6 @@
 """`simulator ask`: what if a quantity were other, and which command matters when."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,7 @@ RefineOption = Annotated[
     int, typer.Option("--refine", min=0, help="Gradient steps that fit the scene to the prompt's logs; 0: none.")
 ]
 REFINE = 60
+"""That of `simulator.refine.Refinement`, which is too heavy to import for `--help`."""
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON, last.")]
 
 
@@ -113,13 +115,11 @@ def _add(said: dict[str, Any], key: str, found: "Answer | Sensitivity", plot: Pa
 
     said["sentences"] += found.sentences()
     if isinstance(found, Answer):
-        said[key] = found.model_dump(mode="json")
-        figure = charts.answer_figure
+        said[key], draw = found.model_dump(mode="json"), partial(charts.answer_figure, found)
     else:
-        said[key] = found.to_json()
-        figure = charts.sensitivity_figure  # type: ignore[assignment]
+        said[key], draw = found.to_json(), partial(charts.sensitivity_figure, found)
     if plot is not None:
-        charts.save(figure(found), plot)  # type: ignore[arg-type]
+        charts.save(draw(), plot)
 
 
 def _beside(plot: Path) -> Path:

@@ -10,6 +10,7 @@ With `--less-data FOLDER`, a bundle of the same recipe trained on a quarter of t
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -148,14 +149,19 @@ def figures(results: Sequence[Mapping[float, Measured]]) -> dict[str, Figure]:
     return found
 
 
+def _off(by_robot: np.ndarray, index: np.ndarray) -> float:
+    """How far the mean over the robots of `index` is from none."""
+    return abs(float(by_robot[index].mean()))
+
+
 def _at(kind: str, horizon: float, robots: list[Measured]) -> dict[str, Figure]:
     at, found = f"at {horizon:g} s", {}
     for level in statistics.LEVELS:
         by_robot = np.array([100 * robot.cover[level].mean() - level for robot in robots])
-        off = abs(float(by_robot.mean()))
+        interval = statistics.bootstrap(partial(_off, by_robot), len(robots))
         found[f"{kind}: coverage of {level} % {at}, off by"] = Figure(
-            off, "points", len(robots), statistics.bootstrap(lambda i, v=by_robot: abs(float(v[i].mean())), len(robots))  # type: ignore[misc]
-        )  # fmt: skip
+            _off(by_robot, np.arange(len(robots))), "points", len(robots), interval
+        )
         found[f"{kind}: signed coverage error of {level} % {at}"] = Figure(
             float(by_robot.mean()), "points", len(robots)
         )

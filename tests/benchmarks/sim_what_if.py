@@ -6,7 +6,7 @@ sequences, and counts where it exceeds two standard errors. The simulator answer
 numbers: one effect per hypothesis, hence an interval. Questions are kept so that both signs are as frequent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,9 +161,7 @@ def simulated_outcomes(
     return found
 
 
-def questions_of(
-    simulator: Simulator, robot: Tested, count: int, n: int, seed: int, refine: int
-) -> list[Question]:  # fmt: skip
+def questions_of(simulator: Simulator, robot: Tested, count: int, n: int, seed: int, refine: int) -> list[Question]:
     """Every quantity up or down (by turns of `seed`) and every outcome of one robot."""
     body, found = robot.body, []
     trials = trials_of(body, count, seed)
@@ -210,9 +208,9 @@ def figures(questions: Sequence[Question], asked: int) -> dict[str, Figure]:
     names = np.unique(robots)
     places = [np.flatnonzero(robots == name) for name in names]
 
-    def over_robots(statistic: object, n: int = len(questions)) -> Figure:
-        value = statistic(np.arange(n))  # type: ignore[operator]
-        draw = lambda i: statistic(np.concatenate([places[j] for j in i]))  # type: ignore[operator]
+    def over_robots(statistic: Callable[[np.ndarray], float], n: int = len(questions)) -> Figure:
+        value = statistic(np.arange(n))
+        draw = lambda i: statistic(np.concatenate([places[j] for j in i]))
         return Figure(value, "1", n, statistics.bootstrap(draw, len(names)))
 
     found = {

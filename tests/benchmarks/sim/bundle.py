@@ -51,7 +51,9 @@ def options(description: str) -> argparse.ArgumentParser:
     made.add_argument("--work", type=Path, default=WORK, help="where trained bundles are kept")
     made.add_argument("--train-updates", type=int, default=1500, help="updates of a training on the spot")
     made.add_argument("--robots", type=int, default=None, help="number of robots to test on")
-    made.add_argument("--refine", type=int, default=60, help="gradient steps on a scene's latent; 0: as it is read")
+    made.add_argument(
+        "--refine", type=int, default=Refinement.updates, help="gradient steps on a scene's latent; 0: as it is read"
+    )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=1)
     return made
