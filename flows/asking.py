@@ -9,10 +9,8 @@ import numpy as np
 import torch
 
 from flows.driving import as_policy
-from flows.progress import reporting
 from flows.sources import Sources
 from simulator.prompt import Prompt
-from simulator.refine import Refinement
 from simulator.scene import Scene
 from simulator.simulator import Simulator
 from simulator.situation import Situation
@@ -25,8 +23,7 @@ DEFAULT_HORIZON_S = 2.0
 
 @dataclass(frozen=True)
 class About:
-    """Which robot a question is about. `prompt_episodes` and `from_episode` are files, digests or `latest`; `refine` is
-    the number of gradient steps that fit the scene's latent to those logs."""
+    """Which robot a question is about. `prompt_episodes` and `from_episode` are files, digests or `latest`."""
 
     simulator: str | None = None
     robot: str | None = None
@@ -34,7 +31,6 @@ class About:
     prompt_episodes: Sequence[str] = ()
     notes: str = ""
     edits: Sequence[str] = ()
-    refine: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,12 +48,11 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Grounded:
-    """`prompt` are the episodes that the scene was prompted with, `refined` the gradient steps on its latent."""
+    """`prompt` are the episodes that the scene was prompted with."""
 
     simulator: Simulator
     scene: Scene
     prompt: tuple[Episode, ...]
-    refined: int = 0
 
 
 def ground(sources: Sources, about: About) -> Grounded:
@@ -68,14 +63,8 @@ def ground(sources: Sources, about: About) -> Grounded:
     else:
         spec = sources.spec(about.robot, about.spec)
     simulator = sources.simulator(about.simulator, about.robot)
-    given = Prompt(spec, prompt, about.notes)
-    refined = about.refine if prompt else 0
-    if refined:
-        with reporting(f"fit the scene to {len(prompt)} logs of '{prompt[0].robot}'") as progress:
-            scene = simulator.ground(given, Refinement(updates=refined), progress)
-    else:
-        scene = simulator.ground(given)
-    return Grounded(simulator, scene.edit(dict(_pairs(about.edits, "--edit"))), prompt, refined)
+    scene = simulator.ground(Prompt(spec, prompt, about.notes))
+    return Grounded(simulator, scene.edit(dict(_pairs(about.edits, "--edit"))), prompt)
 
 
 def situation(sources: Sources, given: Given, grounded: Grounded, robot: str | None) -> Situation:
@@ -177,6 +166,5 @@ def facts(grounded: Grounded) -> dict[str, Any]:
         "robot": grounded.scene.spec.name,
         "prompt_episodes": len(grounded.prompt),
         "prompt_seconds": round(sum(e.duration_s for e in grounded.prompt), 3),
-        "refined": grounded.refined,
         "unused": list(grounded.scene.unused),
     }

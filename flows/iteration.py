@@ -77,7 +77,7 @@ def train_simulator_step(ctx: Context, iteration: int, dataset: DatasetManifest,
     seed = ctx.config.seed * 101 + iteration
     config = ctx.config.simulator.model_copy(update={"seed": seed})
     step = pure_step(
-        "train-simulator", 6, config=[config, ctx.engine.settings.workers], seed=seed,
+        "train-simulator", 7, config=[config, ctx.engine.settings.workers], seed=seed,
         inputs=[dataset.digest, parent or ""], campaign=ctx.campaign, iteration=iteration,
     )  # fmt: skip
 

@@ -87,7 +87,7 @@ def retrain_and_score(
     dataset = dataset_of_robot(engine, robot)
     config = simulator_config(seed=seed, updates=updates)
     step = pure_step(
-        "train-simulator", 5, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""]
+        "train-simulator", 6, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""]
     )
 
     def body() -> Result:

@@ -66,7 +66,7 @@ class SimulatedFleet:
 
     def certain(self) -> "SimulatedFleet":
         """The fleet with one hypothesis per robot and member: the mean of the posterior."""
-        known = (replace(scene, deviation=torch.zeros_like(scene.deviation)) for scene in self.scene.scenes)
+        known = (replace(scene, factor=torch.zeros_like(scene.factor)) for scene in self.scene.scenes)
         return replace(self, scene=MixedScene(tuple(known)))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from simulator.model import Temperature
 from simulator.prompt import Prompt, clips_of
+from simulator.score import ScoreOptions, scenes_of, score_scenes
 from simulator.simulator import Simulator
 from storage.contracts.episode import Episode
 from storage.contracts.errors import InputError
@@ -36,11 +37,12 @@ def calibrated(
     if not episodes:
         raise InputError("no runs to calibrate on", remedy="hold out some runs, neither for training nor for the score")
 
+    options = ScoreOptions(HORIZONS_S, prompts=prompts, split="validation", max_windows=max_windows, seed=seed)
+    scenes = scenes_of(simulator, episodes, prompts or {})
+
     def miss(temperature: Temperature) -> float:
-        tried = with_temperature(simulator, temperature)
-        card = tried.score(
-            episodes, HORIZONS_S, prompts=prompts, split="validation", max_windows=max_windows, seed=seed
-        )
+        tried = {key: replace(s, model=replace(s.model, temperature=temperature)) for key, s in scenes.items()}
+        card = score_scenes(tried, episodes, options, simulator.digest)
         covered = [(card.value(f"coverage_{level}", h), level) for level in _LEVELS for h in HORIZONS_S]
         off = [abs(share - level / 100) for share, level in covered if share is not None]
         return float(np.mean(off))

@@ -34,7 +34,6 @@ class SimulatorConfig(Contract):
     """Width of the scene latent of each entity."""
     history_s: float = Field(default=0.2, gt=0, le=5)
     delay_s: float = Field(default=0.06, ge=0, le=1)
-    prompt_s: float = Field(default=7.0, gt=0, le=60)
     updates: int = Field(default=1200, ge=1)
     warm_updates: int = Field(default=300, ge=1)
     rows: int = Field(default=512, ge=8)
@@ -60,8 +59,9 @@ class SimulatorConfig(Contract):
     average: float = Field(default=0.98, ge=0, lt=1)
     """Decay of the exponential moving average of the weights, which is what is kept."""
     kl_weight: float = Field(default=3e-4, ge=0)
-    known_share: float = Field(default=0.35, ge=0, le=1)
-    """Share of the scenes of a batch whose latent is what training believes of the robot, not read from a prompt."""
+    known_share: float = Field(default=0.8, ge=0, le=1)
+    """Share of the scenes of a batch whose latent is what training believes of the robot; the others are as open as
+    without logs."""
     known_rate: float = Field(default=1.0, gt=0)
     """Learning rate of what training believes of the robots, relative to that of the weights: each robot's turn comes
     seldom where there are many."""
@@ -69,10 +69,11 @@ class SimulatorConfig(Contract):
     """Weight of prompt encoders saying what training believes."""
     prior_weight: float = Field(default=0.01, ge=0)
     """Weight of the latents of all robots together being spread as the prior says."""
-    prompt_drop: float = Field(default=0.4, ge=0, le=1)
+    notes_drop: float = Field(default=0.4, ge=0, le=1)
+    """Share of the scenes of a batch whose notes are withheld."""
     history_drop: float = Field(default=0.2, ge=0, le=1)
     groups: int = Field(default=8, ge=1)
-    """Context clips per batch; the targets of a batch share them."""
+    """Scenes per batch; the targets of a batch share them."""
     forget: float = Field(default=1.0, ge=0, le=1)
     """Scale of the chance that a known physical quantity is withheld from the network, so that any subset of a
     specification works."""

@@ -97,10 +97,14 @@ def turn(x: Tensor, lineage: Tensor) -> Tensor:
     return torch.matmul(lineage, x.reshape(members, entities, batch)).unsqueeze(-1)
 
 
-def spread(raw: Tensor) -> Tensor:
-    """Standard deviation in step scales from a raw output: exp within (-8, 2), exp(-2) at 0."""
+def spread(raw: Tensor, largest: float = 2.0) -> Tensor:
+    """Standard deviation in step scales from a raw output: exp within (-8, `largest`), exp(-2) at 0."""
     bent = raw * torch.rsqrt(1.0 + raw * raw * (1.0 / 36.0))
-    return torch.exp(torch.where(bent < 0, bent, bent * (4.0 / 6.0)) - 2.0)
+    return torch.exp(torch.where(bent < 0, bent, bent * ((largest + 2.0) / 6.0)) - 2.0)
+
+
+SENSOR = 4.0
+"""`largest` of a sensor's noise: poor sensors of slow robots show fifty times the usual change of a step."""
 
 
 def one_hot(labels: Tensor, count: int) -> Tensor:

@@ -46,6 +46,12 @@ def physical_columns(shape: Shape) -> slice:
     return slice(_FIXED, _FIXED + 2 * len(physical_fields(shape)))
 
 
+def said_columns(shape: Shape) -> slice:
+    """Of those, the ones that tell whether a quantity is known."""
+    columns = physical_columns(shape)
+    return slice(columns.start + 1, columns.stop, 2)
+
+
 def scale_columns(shape: Shape) -> tuple[slice, slice, slice]:
     """Where the logarithms of the scales, rates [K] and input scales [J] stand."""
     slots = _FIXED + 2 * len(physical_fields(shape))

@@ -1,7 +1,7 @@
 """Training data of a mixed fleet, grouped by structure, and the batches drawn from it.
 
 A batch is a pure function of (seed, update, member): resuming needs no generator state and members may be trained
-apart. The context clip of a target never overlaps it.
+apart.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,6 @@ from simulator.recording import Recording, robot_key
 from simulator.task_head import TaskRows
 from storage.contracts.episode import Episode
 from storage.contracts.errors import DataError
-
-CONTEXT_CHUNKS = 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +87,20 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`rows` int64 [M, B] target starts; `robot` [M, G]; `chunks` [M, G, n] context chunk starts with `used` [M, G,
-    n]; `kept` int64 [M, B]: how many past rows the filter may see. B is a multiple of G; target b is of group b //
-    (B / G)."""
+    """`rows` int64 [M, B] target starts; `robot` [M, G]; `kept` int64 [M, B]: how many past rows the filter may see;
+    `static` [M, E, G, F], and `hidden` [M, E, G, 2 Q] what it leaves out of its physical quantities. B is a multiple
+    of G; target b is of scene b // (B / G)."""
 
     rows: Tensor
     robot: Tensor
-    chunks: Tensor
-    used: Tensor
     kept: Tensor
     static: Tensor
-    context_static: Tensor
+    hidden: Tensor
     slot_factor: Tensor
     rate_factor: Tensor
     input_factor: Tensor
     known: Tensor = field(kw_only=True)
-    """bool [M, G]: the scene latent is the one that training knows, not one read from a prompt."""
+    """bool [M, G]: the scene latent is the one that training knows, else nothing but notes tells of it."""
     task: TaskRows | None = field(default=None, kw_only=True)
     """Intervals for the task head, where rewards or ends were logged."""
     notes: NoteRows | None = field(default=None, kw_only=True)
@@ -161,10 +157,8 @@ def draw(group: Group, config: SimulatorConfig, update: int, members: range, ste
     size = min(config.max_batch, max(config.min_batch, config.rows // steps))
     groups = min(config.groups, size)
     size -= size % groups
-    count = _context_count(group.frame, config, np.random.default_rng([config.seed, update, 1 << 21]))
     parts = [
-        _draw_one(group, config, np.random.default_rng([config.seed, update, m]), groups, size, steps, count)
-        for m in members
+        _draw_one(group, config, np.random.default_rng([config.seed, update, m]), groups, size, steps) for m in members
     ]
     columns = [torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)]
     robot = columns[1].numpy()
@@ -195,66 +189,45 @@ def _draw_task(
 
 
 def _draw_one(
-    group: Group, config: SimulatorConfig, rng: np.random.Generator, groups: int, size: int, steps: int, count: int
+    group: Group, config: SimulatorConfig, rng: np.random.Generator, groups: int, size: int, steps: int
 ) -> tuple[np.ndarray, ...]:
     frame, per = group.frame, size // groups
     usable = [r for r in range(len(group.recording.robots)) if len(group.starts(r, steps))]
     robot = rng.choice(np.array(usable), groups)
-    context = np.array([rng.choice(group.siblings[r]) for r in robot])
     rows = np.stack([rng.choice(group.starts(r, steps), per) for r in robot])
-    chunks = np.zeros((groups, count), dtype=np.int64)
-    used = np.zeros((groups, count), dtype=bool)
-    for g, r in enumerate(context):
-        found = group.starts(r, frame.chunk_rows)
-        if not len(found) or rng.random() < config.prompt_drop:
-            continue
-        chunks[g] = rng.choice(found, count)
-        apart = (chunks[g][:, None] + frame.chunk_rows < rows[g] - frame.history_rows) | (
-            chunks[g][:, None] > rows[g] + steps
-        )
-        used[g] = apart.all(1)
-    statics = _forgetful(group, config, rng, robot, context)
-    statics, factors = _jittered(group, config, rng, statics)
+    static, hidden = _forgetful(group, config, rng, robot)
+    factors = _jittered(group, config, rng, static)
     kept = np.where(
         rng.random(size) < config.history_drop, rng.integers(0, frame.history_rows + 1, size), frame.history_rows
     )
-    return rows.reshape(-1), robot.astype(np.int64), chunks, used, kept.astype(np.int64), *statics, *factors
-
-
-def _context_count(frame: Frame, config: SimulatorConfig, rng: np.random.Generator) -> int:
-    """Chunks per prompt of one update, evenly in the logarithm: from a fraction of a second to `prompt_s`."""
-    most = int(np.clip(round(config.prompt_s / (frame.chunk_rows * frame.dt)), 1, CONTEXT_CHUNKS))
-    return round(float(np.exp(rng.uniform(0, np.log(most)))))
+    return rows.reshape(-1), robot.astype(np.int64), kept.astype(np.int64), static, hidden, *factors
 
 
 def _forgetful(
-    group: Group, config: SimulatorConfig, rng: np.random.Generator, robot: np.ndarray, context: np.ndarray
-) -> list[np.ndarray]:
-    """Static features [E, G, F] of the targets and of the prompts, with known physical quantities forgotten at random,
-    so that any subset of a specification works. A quantity that somebody changed between logs of a robot stays known:
-    its latent is one, and must not tell of it."""
+    group: Group, config: SimulatorConfig, rng: np.random.Generator, robot: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Static features [E, G, F], with known physical quantities forgotten at random, so that any subset of a
+    specification works; and what was forgotten [E, G, 2 Q]. A quantity that somebody changed between logs of a robot
+    stays known: its latent is one, and must not tell of it."""
     shape = group.frame.structure.shape
     columns = physical_columns(shape)
-    tables = [group.static.numpy()[index].copy() for index in (robot, context)]
-    pairs = [table[..., columns].reshape(*table.shape[:2], -1, 2) for table in tables]
-    same = (pairs[0][..., 0] == pairs[1][..., 0]) & (pairs[0][..., 1] == pairs[1][..., 1]) & group.constant[robot]
+    table = group.static.numpy()[robot].copy()
+    pairs = table[..., columns].reshape(*table.shape[:2], -1, 2)
     mode = rng.random((len(robot), 1, 1))
     chance = np.where(mode < 0.3, 0.0, np.where(mode < 0.6, 1.0, rng.random((len(robot), 1, 1))))
     said = np.isin(physical_fields(shape), config.always_said)
     chance = np.where(said & (mode < 0.6), 0.0, chance)
-    forget = (rng.random(same.shape) < chance * config.forget) & same
-    for table, pair in zip(tables, pairs, strict=True):
-        table[..., columns] = np.where(forget[..., None], 0.0, pair).reshape(*table.shape[:2], -1)
-    return [table.transpose(1, 0, 2) for table in tables]
+    forget = (rng.random(pairs.shape[:-1]) < chance * config.forget) & group.constant[robot]
+    kept, hidden = (np.where(which[..., None], pairs, 0.0).reshape(*table.shape[:2], -1) for which in (~forget, forget))
+    table[..., columns] = kept
+    return table.transpose(1, 0, 2), hidden.transpose(1, 0, 2)
 
 
-def _jittered(
-    group: Group, config: SimulatorConfig, rng: np.random.Generator, statics: list[np.ndarray]
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Factors of scales, rates [E, G, K] and input scales [E, G, J], and static features that tell of them."""
+def _jittered(group: Group, config: SimulatorConfig, rng: np.random.Generator, static: np.ndarray) -> list[np.ndarray]:
+    """Factors of scales, rates [E, G, K] and input scales [E, G, J], of which `static` is made to tell."""
     structure = group.frame.structure
     shape = structure.shape
-    groups = statics[0].shape[1]
+    groups = static.shape[1]
     moving = np.zeros(shape.slots)
     moving[shape.pairs : 2 * shape.pairs] = 1.0
     logs = [
@@ -262,7 +235,6 @@ def _jittered(
         config.jitter * rng.standard_normal((1, groups, 1)) * structure.present[:, None].astype(float),
         config.jitter * rng.standard_normal((1, groups, 1)) * structure.input_present[:, None].astype(float),
     ]
-    for static in statics:
-        for columns, log in zip(scale_columns(shape), logs, strict=True):
-            static[..., columns] += log
-    return statics, [np.exp(log).astype(np.float32) for log in logs]
+    for columns, log in zip(scale_columns(shape), logs, strict=True):
+        static[..., columns] += log
+    return [np.exp(log).astype(np.float32) for log in logs]

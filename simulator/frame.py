@@ -15,7 +15,7 @@ from torch import Tensor
 from simulator.features import static_features
 from simulator.kinetics import Ties
 from simulator.scales import Scales
-from simulator.structure import CHUNK_KNOTS, KNOT_S, Structure, knot_count, tap_count
+from simulator.structure import Structure, knot_count, tap_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Frame:
     `low`, `high` bound the inner nine tenths of a limited range, `depth` is one over the outer tenth; `step_scale` is
     the change of a slot in one control period `dt` (seconds); `rate_unit` its change in a second, `present_rate` the
     same and 0 for absent slots; `ties` of what moves together; `adjacency` [3E, E]; `unit_matrix` [E, K, K] or None;
-    `static` [E, F]; a knot of history is `knot_stride` rows apart, a knot of a prompt's chunk `chunk_stride`.
+    `static` [E, F]; knots of history are `knot_stride` rows apart.
     """
 
     structure: Structure
@@ -60,7 +60,6 @@ class Frame:
     dt: float
     knots: int
     knot_stride: int
-    chunk_stride: int
 
     @classmethod
     def of(
@@ -82,7 +81,6 @@ class Frame:
             dt=spec.period_s,
             knots=knots,
             knot_stride=max(1, int(history_s * spec.control_rate_hz / knots + 1e-6)),
-            chunk_stride=max(1, round(KNOT_S * spec.control_rate_hz)),
             **tables,
         )
 
@@ -99,10 +97,6 @@ class Frame:
     def history_rows(self) -> int:
         """Past rows that a reset reads, for knots and for commands under way."""
         return max(self.structure.shape.knots * self.knot_stride, self.structure.shape.taps)
-
-    @property
-    def chunk_rows(self) -> int:
-        return CHUNK_KNOTS * self.chunk_stride
 
     def normalise_inputs(self, inputs: Tensor, rows: int = 0) -> Tensor:
         """[..., E, B, (rows,) J] physical to scaled; absent slots are zero. `rows`: axes between B and J."""
@@ -138,13 +132,6 @@ class Frame:
             return x
         squared = torch.matmul(x * x, self.unit_matrix)
         return torch.where(squared > 0, x * torch.rsqrt(squared.clamp_min(1e-12)), x)
-
-    def repeated(self, count: int) -> "Frame":
-        """Every column `count` times, one after the other; a frame that all worlds share stays as it is."""
-        names = ("scale", "inverse", "offset", "present_rate", "rate_unit", "step_scale", "input_scale")
-        if self.scale.shape[-2] == 1:
-            return self
-        return replace(self, **{name: getattr(self, name).repeat_interleave(count, -2) for name in names})
 
 
 SUBSTEP_S = 0.05

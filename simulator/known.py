@@ -1,9 +1,10 @@
 """What training believes about each robot that it learns from: a posterior over its scene latent, learned beside the
 weights.
 
-It is scaffolding: half of the batches take a robot's latent from here, so that the latent means something from the
-first update on, and the prompt encoders learn to say the same from seconds of log (amortised inference; Papamakarios
-and Murray 2016). It is dropped when training ends: a simulator knows robots by their prompts only.
+It is scaffolding: most scenes of a batch take their robot's latent from here, so that the latent means something from
+the first update on; logs are read by inverting what was learned (`inference`), and the encoder of notes learns to say
+the same (amortised inference; Papamakarios and Murray 2016). It is dropped when training ends: a simulator knows robots
+by their prompts only. What a batch withholds of a specification is added to it by `network.hidden`.
 """
 
 from collections.abc import Callable, Sequence

@@ -14,11 +14,37 @@ from simulator.scales import Scales
 from simulator.structure import Structure
 
 _SCENE_STREAM = 0
+_NUMBERS = 1 << 24
+"""Of factors that are copied side by side."""
 
 
 def rows_of(latent: Tensor, entities: int) -> Tensor:
     """[M, E, Z] of [M, E * Z]."""
     return latent.view(latent.shape[0], entities, -1)
+
+
+def away(factor: Tensor, member: Tensor, normal: Tensor) -> Tensor:
+    """[N, D]: deviations of worlds from the means of their members `member` [N], by standard normals [N, D]. That of a
+    world depends on no other."""
+    at_once = max(1, _NUMBERS // factor.shape[1] ** 2)
+    parts = zip(member.split(at_once), normal.split(at_once), strict=True)
+    return torch.cat([torch.einsum("nij,nj->ni", factor[of], drawn) for of, drawn in parts])
+
+
+def joined_factors(first: Tensor, second: Tensor) -> Tensor:
+    """[M, D1 + D2, D1 + D2] of two independent latents' factors [M, D1, D1] and [M, D2, D2]."""
+    members, one, two = first.shape[0], first.shape[1], second.shape[1]
+    out = first.new_zeros(members, one + two, one + two)
+    out[:, :one, :one], out[:, one:, one:] = first, second
+    return out
+
+
+def kept_factor(factor: Tensor, keep: Sequence[int], width: int) -> Tensor:
+    """Of the entities `keep` alone, `width` numbers each: what was open together with others stays as open."""
+    columns = torch.tensor([e * width + i for e in keep for i in range(width)])
+    covariance = (factor.double() @ factor.double().transpose(1, 2))[:, columns][:, :, columns]
+    kept: Tensor = torch.linalg.cholesky(covariance)
+    return kept.float()
 
 
 def normals(seed: int, worlds: int, columns: int, width: int) -> Tensor:

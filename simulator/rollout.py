@@ -5,6 +5,7 @@ version Ferro 2014), per slot and step, divided by the typical change over as ma
 trajectories themselves are calibrated. Labels and lives are scored by cross entropy given the logged ones.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +15,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from simulator import dynamics, network, task_head
 from simulator.config import SimulatorConfig
 from simulator.dynamics import Core
-from simulator.encoders import episode as episode_encoder
 from simulator.encoders import notes as notes_encoder
+from simulator.encoders import specification as specification_encoder
 from simulator.fleet import Batch, Group
 from simulator.frame import Frame
 from simulator.model import Traits
@@ -67,45 +68,38 @@ def batch_loss(
     w: Weights, group: Group, batch: Batch, config: SimulatorConfig, traits: Traits, noise: Noise, steps: int,
     known: tuple[Tensor, Tensor],
 ) -> Tensor:  # fmt: skip
-    """Loss per member [M]. `known`: what training believes of the robots of `batch`, mean and deviation [M, E, G,
-    Z]."""
+    """Loss per member [M]. `known`: what training believes of the robots of `batch` besides what their specifications
+    say, mean and deviation [M, E, G, Z]."""
     recording = group.recording
     samples = config.samples
     members, size = batch.rows.shape
-    groups = batch.chunks.shape[1]
+    groups = batch.robot.shape[1]
     per = size // groups
 
     def worlds(value: Tensor) -> Tensor:
         """[M, E, G, F] to [M, E, samples * B, F]."""
         return value.repeat_interleave(per, 2).repeat(1, 1, samples, 1)
 
-    jittered = group.frame.rescaled(batch.slot_factor, batch.rate_factor, batch.input_factor)
-    read = known if bool(batch.known.all()) else _scene_posterior(w, group, jittered, batch)
+    known = (known[0] + network.hidden(w, batch.hidden), known[1])
+    read = _told(w, group, batch)
     mean, deviation = (torch.where(batch.known[:, None, :, None], *pair) for pair in zip(known, read, strict=True))
     frame = group.frame.rescaled(*(worlds(f) for f in (batch.slot_factor, batch.rate_factor, batch.input_factor)))
     entities = group.frame.structure.entities
     z = worlds(mean) + worlds(deviation) * noise.scene.unflatten(-1, (entities, -1)).transpose(1, 2)
     rows = batch.rows.repeat(1, samples)
     conditioning = network.condition(w, worlds(batch.static), z, frame.adjacency, frame.ties)
-    core = _first_core(w, group, frame, conditioning, rows, batch.kept.repeat(1, samples), noise.start)
     ahead = batch.rows[..., None] + torch.arange(steps + 1)
     target = recording.x[ahead].permute(2, 0, 3, 1, 4)
     seen = recording.valid[ahead].permute(2, 0, 3, 1, 4)
-    inputs = recording.inputs[ahead].permute(2, 0, 3, 1, 4).repeat(1, 1, 1, samples, 1)
-    inputs = frame.normalise_inputs(inputs)
-    dt = recording.dt[ahead].permute(2, 0, 1)[:, :, None, :, None].repeat(1, 1, 1, samples, 1)
-    sensor = dynamics.spread(conditioning.sensor) * frame.step_scale * frame.present
+    sensor = dynamics.spread(conditioning.sensor, dynamics.SENSOR) * frame.step_scale * frame.present
     discrete = frame.structure.shape.categories or not group.all_alive
     total = torch.zeros(members)
     reached = []
-    for k in range(steps):
-        core = core._replace(queue=dynamics.push(core.queue, inputs[k]))
-        moved = dynamics.advance(w, frame, core, conditioning, noise.process[k], dt[k], frame.substeps)
-        core = moved.core
-        reached.append(core.x)
+    kept = batch.kept.repeat(1, samples)
+    for k, moved in enumerate(rolled(w, group, frame, conditioning, rows, kept, steps, noise)):
+        reached.append(moved.core.x)
         if discrete:
             total = total + _DISCRETE_WEIGHT / steps * _discrete(group, moved, rows + k)
-            core = _forced(group, core, rows + k + 1)
     observed = torch.stack(reached) + sensor * noise.sensor
     weight = (seen[1:] & frame.present).float() / group.change[:steps, None, :, None]
     error = (crps(group, observed, target[1:], samples) * weight).sum((2, 3, 4))
@@ -120,24 +114,43 @@ def batch_loss(
     return total
 
 
+def rolled(
+    w: Weights, group: Group, frame: Frame, c: Conditioning, rows: Tensor, kept: Tensor, steps: int,
+    noise: Noise | None = None,
+) -> Iterator[dynamics.Advance]:  # fmt: skip
+    """What the model predicts of the `steps` rows after each of `rows` [M, B], under the logged inputs, one row after
+    the other: labels and lives are the logged ones again before the next. `kept` [M, B]: how many past rows the filter
+    may see. Without `noise` it is the mean."""
+    recording = group.recording
+    core = _first_core(w, group, frame, c, rows, kept, None if noise is None else noise.start)
+    ahead = rows[..., None] + torch.arange(steps)
+    inputs = frame.normalise_inputs(recording.inputs[ahead].permute(2, 0, 3, 1, 4))
+    dt = recording.dt[ahead].permute(2, 0, 1)[:, :, None, :, None]
+    for k in range(steps):
+        core = core._replace(queue=dynamics.push(core.queue, inputs[k]))
+        process = None if noise is None else noise.process[k]
+        moved = dynamics.advance(w, frame, core, c, process, dt[k], frame.substeps)
+        yield moved
+        core = _forced(group, moved.core, rows + k + 1)
+
+
 def _taught(known: tuple[Tensor, Tensor], read: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
     """[M]: the divergence of what encoders read in prompts from what is known, over latents and prompts: of all
     Gaussians, those that know what they do not know score best."""
     mean, deviation = (part.detach() for part in known)
     gap = (deviation**2 + (mean - read[0]) ** 2) / (2.0 * read[1] ** 2) + torch.log(read[1] / deviation) - 0.5
-    said = batch.used.any(2) if batch.notes is None else torch.ones_like(batch.known)
-    return (gap.sum((1, 3)) * said).mean(1)
+    return gap.sum((1, 3)).mean(1)
 
 
 def _task_bias(w: Weights, batch: Batch, mean: Tensor, deviation: Tensor, noise: Noise) -> Tensor:
     """[M, E, G, d]: the task head's conditioning, under one scene sample of each group."""
-    normal = noise.scene[:, : batch.chunks.shape[1]].unflatten(-1, (mean.shape[1], -1)).transpose(1, 2)
+    normal = noise.scene[:, : batch.robot.shape[1]].unflatten(-1, (mean.shape[1], -1)).transpose(1, 2)
     return task_head.condition(w, batch.static, mean + deviation * normal)
 
 
 def _task_loss(w: Weights, group: Group, batch: Batch, task: TaskRows, bias: Tensor, traits: Traits) -> Tensor:
     """[M] loss of the task head on the logged intervals of `task`."""
-    recording, groups = group.recording, batch.chunks.shape[1]
+    recording, groups = group.recording, batch.robot.shape[1]
     per = task.rows.shape[1] // groups
 
     def intervals(value: Tensor) -> Tensor:
@@ -160,22 +173,20 @@ def crps(group: Group, observed: Tensor, target: Tensor, samples: int) -> Tensor
     return accuracy - 0.5 * torch.stack(apart).mean(0)
 
 
-def _scene_posterior(w: Weights, group: Group, frame: Frame, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [M, E, G, Z] of z given each group's context chunks and notes."""
-    count = batch.chunks.shape[2]
-    each = frame.repeated(count)
-    x = episode_encoder.chunk_features(group.recording, each, batch.chunks.flatten(1))
-    mean, precision = episode_encoder.ENCODER.encode(w, frame, x, batch.context_static, batch.used.float())
-    total, weighted = 1.0 + precision, precision * mean
+def _told(w: Weights, group: Group, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [M, E, G, Z] of a scene without logs: what the specification leaves open, and
+    operators' notes."""
+    precision = 1.0 + specification_encoder.ENCODER.precision(w, group.frame, batch.static)
+    weighted = torch.zeros_like(precision)
     if group.notes is not None and batch.notes is not None:
-        said = notes_encoder.ENCODER.drawn(w, frame, group.notes, batch.notes, batch.static)
-        total = total + said.precision.sum(3)
-        weighted = weighted + (said.precision * said.mean).sum(3)
-    return weighted / total, total.rsqrt()
+        said = notes_encoder.ENCODER.drawn(w, group.frame, group.notes, batch.notes, batch.static)
+        precision = precision + said.precision.sum(3)
+        weighted = (said.precision * said.mean).sum(3)
+    return weighted / precision, precision.rsqrt()
 
 
 def _first_core(
-    w: Weights, group: Group, frame: Frame, c: Conditioning, rows: Tensor, kept: Tensor, noise: Tensor
+    w: Weights, group: Group, frame: Frame, c: Conditioning, rows: Tensor, kept: Tensor, noise: Tensor | None
 ) -> Core:
     recording = group.recording
     count = frame.history_rows

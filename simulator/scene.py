@@ -10,6 +10,7 @@ from torch import Tensor
 from simulator import editing, latent
 from simulator.encoders.registry import encoders, posterior
 from simulator.frame import Frame
+from simulator.inference import inferred
 from simulator.model import Model
 from simulator.prompt import Prompt
 from simulator.recording import Recording
@@ -22,7 +23,8 @@ from storage.contracts.robot import Entity, RobotSpec
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """`mean`, `deviation` [M, E * Z]: each member's posterior, Z numbers per entity.
+    """`mean` [M, E * Z], `factor` [M, E * Z, E * Z]: each member's posterior, Z numbers per entity; the factor is lower
+    triangular, and times its transpose the covariance.
 
     `unused`: parts of the prompt that no encoder of this simulator reads, such as notes where no training data held
     any; they did not change the scene. `known`: robots that the simulator was trained on. `parts`: how many entities
@@ -33,10 +35,21 @@ class Scene:
     spec: RobotSpec
     frame: Frame
     mean: Tensor
-    deviation: Tensor
+    factor: Tensor
     unused: tuple[str, ...] = ()
     known: tuple[RobotSpec, ...] = ()
     parts: tuple[int, ...] = ()
+
+    @property
+    def deviation(self) -> Tensor:
+        """[M, E * Z] of each number."""
+        found: Tensor = torch.linalg.vector_norm(self.factor, dim=2)
+        return found
+
+    @property
+    def independent(self) -> Tensor:
+        """[M, E * Z] deviation of each number if all others were known: the best that independent numbers can say."""
+        return torch.diagonal(torch.cholesky_inverse(self.factor.double()), dim1=1, dim2=2).rsqrt().float()
 
     def sample(self, n: int, seed: int, device: str = "cpu", *, compiled: bool = False) -> Worlds:
         """`n` hypotheses about this robot. World i has member i mod M and a scene sample that depends on (seed, i)
@@ -45,7 +58,7 @@ class Scene:
             raise InputError(f"a scene is sampled into at least one world, given n={n}")
         member = torch.arange(n) % self.model.members
         normal = latent.normals(seed, n, self.mean.shape[1], self.model.config.scene)
-        z = self.mean[member] + self.deviation[member] * self.model.temperature.scene * normal
+        z = self.mean[member] + self.model.temperature.scene * latent.away(self.factor, member, normal)
         return Worlds(self.model, self.spec, self.frame_on(device), z.to(device), seed, compiled=compiled)
 
     def edit(self, edits: Mapping[str, str]) -> "Scene":
@@ -68,8 +81,8 @@ class Scene:
         fresh = latent.kept_scales(self.model.frame(spec).scales, [len(self.spec.entities)])
         made = self._of(spec, latent.joined_scales(own, fresh), self.parts and (*self.parts[:-1], self.parts[-1] + 1))
         prior = torch.zeros_like(self.mean[:, : self.model.config.scene])
-        mean, deviation = torch.cat([self.mean, prior], 1), torch.cat([self.deviation, prior + 1.0], 1)
-        return replace(made, mean=mean, deviation=deviation)
+        factor = latent.joined_factors(self.factor, torch.diag_embed(prior + 1.0))
+        return replace(made, mean=torch.cat([self.mean, prior], 1), factor=factor)
 
     def remove(self, name: str) -> "Scene":
         """The scene without an entity and its channels. Raises UnknownName, or InputError when others hang on it."""
@@ -77,8 +90,8 @@ class Scene:
         keep = [i for i, row in enumerate(self.spec.entities) if row.name != name]
         gone = next(i for i, row in enumerate(self.spec.entities) if row.name == name)
         made = self._of(spec, latent.kept_scales(self.frame.scales, keep), _without(self.parts, gone))
-        mean, deviation = latent_rows(self)
-        return replace(made, mean=mean[:, keep].flatten(1), deviation=deviation[:, keep].flatten(1))
+        factor = latent.kept_factor(self.factor, keep, self.model.config.scene)
+        return replace(made, mean=latent_rows(self)[0][:, keep].flatten(1), factor=factor)
 
     def compose(self, other: "Scene", names: tuple[str, str] = ("first", "second")) -> "Scene":
         """Both robots side by side in one world: names get a prefix, and the two do not act on each other.
@@ -91,9 +104,9 @@ class Scene:
         parts = tuple(size for scene in (self, other) for size in (scene.parts or (len(scene.spec.entities),)))
         made = self._of(spec, latent.joined_scales(self.frame.scales, other.frame.scales), parts)
         mean = torch.cat([self.mean, other.mean], dim=1)
-        deviation = torch.cat([self.deviation, other.deviation], dim=1)
+        factor = latent.joined_factors(self.factor, other.factor)
         unused = tuple(dict.fromkeys((*self.unused, *other.unused)))
-        return replace(made, mean=mean, deviation=deviation, unused=unused)
+        return replace(made, mean=mean, factor=factor, unused=unused)
 
     def frame_on(self, device: str) -> Frame:
         if device == "cpu":
@@ -112,7 +125,8 @@ def latent_rows(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def ground(model: Model, prompt: Prompt, known: tuple[RobotSpec, ...] = ()) -> Scene:
-    """The posterior over scenes given a prompt. No gradient step; a robot never seen is usable at once."""
+    """The posterior over scenes given a prompt: opinions of all encoders, then what logs say (see `inference`). Weights
+    stay as they are; a robot never seen is usable at once."""
     model = model.told_by(prompt.robot, prompt.episodes)
     recording = Recording.of(prompt.episodes, model.structure(prompt.robot)) if prompt.episodes else None
     frame = model.frame(prompt.robot, recording)
@@ -121,10 +135,11 @@ def ground(model: Model, prompt: Prompt, known: tuple[RobotSpec, ...] = ()) -> S
     with torch.no_grad():
         found = [encoder.factors(weights, frame, prompt) for encoder in encoders()]
         mean, deviation = posterior([f for f in found if f is not None], model.members, width)
+    mean, factor = inferred(model, prompt.robot, prompt.episodes, mean, deviation)
     reading = [encoder for encoder in encoders() if encoder.layout(model.shape, model.config)]
-    read = {part for encoder in reading for part in encoder.parts}
+    read = {"episodes"} | {part for encoder in reading for part in encoder.parts}
     unused = ("notes",) if prompt.said and "notes" not in read else ()
-    return Scene(model, prompt.robot, frame, mean, deviation, unused, known)
+    return Scene(model, prompt.robot, frame, mean, factor, unused, known)
 
 
 def _frame(model: Model, spec: RobotSpec, scales: Scales, parts: tuple[int, ...], device: str = "cpu") -> Frame:

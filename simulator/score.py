@@ -55,19 +55,32 @@ class Outcomes:
     valid: np.ndarray
 
 
+Robots = dict[tuple[str, str], list[Episode]]
+
+
 def score_simulator(simulator: "Simulator", episodes: Sequence[Episode], options: ScoreOptions) -> Scorecard:
     """Raises InputError when no window fits. Figures without a robot are over all windows of all robots of one
     specification."""
-    if not episodes:
-        raise InputError("no episodes to score on")
-    by_robot: dict[tuple[str, str], list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        by_robot[episode.spec.state_layout.columns[0] + episode.spec.digest, episode.robot].append(episode)
+    return score_scenes(scenes_of(simulator, episodes, options.prompts or {}), episodes, options, simulator.digest)
+
+
+def scenes_of(
+    simulator: "Simulator", episodes: Sequence[Episode], prompts: Mapping[str, Prompt]
+) -> dict[tuple[str, str], Scene]:
+    """Every robot of `episodes` as its prompt, or its specification alone, grounds it."""
+    robots = _robots(episodes)
+    return {key: simulator.ground(prompts.get(key[1], Prompt(found[0].spec))) for key, found in robots.items()}
+
+
+def score_scenes(
+    scenes: Mapping[tuple[str, str], Scene], episodes: Sequence[Episode], options: ScoreOptions, simulator: str
+) -> Scorecard:
+    """As `score_simulator`, for `scenes` of `scenes_of`; `simulator`: the digest of what made them."""
+    by_robot = _robots(episodes)
     collected: dict[float, list[tuple[str, RobotSpec, Outcomes]]] = defaultdict(list)
-    for (_, robot), found in sorted(by_robot.items()):
-        scene = simulator.ground((options.prompts or {}).get(robot, Prompt(found[0].spec)))
-        for horizon, outcomes in predict(scene, found, options, len(by_robot)).items():
-            collected[horizon].append((robot, found[0].spec, outcomes))
+    for key, found in sorted(by_robot.items()):
+        for horizon, outcomes in predict(scenes[key], found, options, len(by_robot)).items():
+            collected[horizon].append((key[1], found[0].spec, outcomes))
     if not collected:
         raise InputError(
             f"no window of {max(options.horizons_s)} s with history fits into {len(episodes)} episodes",
@@ -78,7 +91,17 @@ def score_simulator(simulator: "Simulator", episodes: Sequence[Episode], options
     for horizon, parts in sorted(collected.items()):
         figures += _figures(horizon, parts, deviation)
     measured = options.measured_on or digest_of(sorted([e.provenance.raw_sha256, e.provenance.part] for e in episodes))
-    return Scorecard(simulator=simulator.digest, measured_on=measured, split=options.split, figures=tuple(figures))  # type: ignore[arg-type]
+    return Scorecard(simulator=simulator, measured_on=measured, split=options.split, figures=tuple(figures))  # type: ignore[arg-type]
+
+
+def _robots(episodes: Sequence[Episode]) -> Robots:
+    """By channels with specification, and serial. Raises InputError without episodes."""
+    if not episodes:
+        raise InputError("no episodes to score on")
+    found: Robots = defaultdict(list)
+    for episode in episodes:
+        found[episode.spec.state_layout.columns[0] + episode.spec.digest, episode.robot].append(episode)
+    return found
 
 
 def horizons_that_fit(

@@ -17,7 +17,6 @@ from simulator.config import SimulatorConfig
 from simulator.model import Model, Temperature, Traits, model_layout
 from simulator.parameters import from_arrays, to_arrays
 from simulator.prompt import Prompt
-from simulator.refine import Progress, Refinement, refined
 from simulator.relations import Relations
 from simulator.scales import Scales
 from simulator.scene import Scene, ground
@@ -29,7 +28,7 @@ from storage.contracts.errors import DataError, IncompatibleError
 from storage.contracts.figures import Scorecard
 from storage.contracts.robot import RobotSpec
 
-ARCHITECTURE = "entity-ensemble-5"
+ARCHITECTURE = "entity-ensemble-6"
 
 
 class ByteStore(Protocol):
@@ -47,11 +46,9 @@ class Simulator:
     def config(self) -> SimulatorConfig:
         return self.model.config
 
-    def ground(self, prompt: Prompt, refinement: Refinement | None = None, progress: Progress | None = None) -> Scene:
-        """What the prompt says of its robot, at once; with `refinement`, after gradient steps on its logs, which take
-        seconds (see `simulator.refine`)."""
-        scene = ground(self.model, prompt, self.specs)
-        return scene if refinement is None else refined(scene, prompt.episodes, refinement, progress)
+    def ground(self, prompt: Prompt) -> Scene:
+        """What the prompt says of its robot; a second of computing where it holds logs (see `simulator.inference`)."""
+        return ground(self.model, prompt, self.specs)
 
     def score(
         self,

@@ -20,8 +20,6 @@ from storage.contracts.robot import RobotSpec
 
 MAX_TAPS = 16
 MAX_KNOTS = 16
-CHUNK_KNOTS = 8
-KNOT_S = 0.02
 
 
 class Shape(Contract):

@@ -201,7 +201,7 @@ def read_known(episodes: Sequence[Episode], model: Model, groups: list[Group], k
         logs = own[groups[place].frame.structure.key, serial]
         logs = [log for log in logs if log.spec.digest == logs[-1].spec.digest]
         scene = ground(model, Prompt(logs[-1].spec, tuple(logs)))
-        return scene.mean, scene.deviation
+        return scene.mean, scene.independent
 
     return known.beginning_with(read)
 

@@ -232,7 +232,7 @@ class Worlds:
                 found = network.condition(self._weights, static, internal, frame.adjacency, frame.ties)
                 tasks = self.model.traits.rewarded or self.model.traits.terminates
                 task_bias = task_head.condition(self._weights, static, internal) if tasks else None
-                deviation = dynamics.spread(found.sensor) * frame.step_scale * frame.present
+                deviation = dynamics.spread(found.sensor, dynamics.SENSOR) * frame.step_scale * frame.present
             self._scene = (z, found, task_bias, layout.external(deviation, self.n))
         return self._scene[1:]
 

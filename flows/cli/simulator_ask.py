@@ -25,11 +25,6 @@ NotesOption = Annotated[str, typer.Option(help="What operators know of this robo
 EditOption = Annotated[
     list[str] | None, typer.Option("--edit", help="Change made throughout, e.g. payload.mass=0.2; repeat for more.")
 ]
-RefineOption = Annotated[
-    int, typer.Option("--refine", min=0, help="Gradient steps that fit the scene to the prompt's logs; 0: none.")
-]
-REFINE = 60
-"""That of `simulator.refine.Refinement`, which is too heavy to import for `--help`."""
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON, last.")]
 
 
@@ -46,7 +41,6 @@ def ask(
     prompt_episode: PromptOption = None,
     notes: NotesOption = "",
     edit: EditOption = None,
-    refine: RefineOption = REFINE,
     start: Annotated[str, typer.Option(help="Begin at CHANNEL=V,...; other channels at 0.")] = "",
     from_episode: Annotated[
         str | None, typer.Option(help="Begin within this log; default: the first --prompt-episode.")
@@ -68,7 +62,7 @@ def ask(
     """Ask what would happen to this robot if a quantity were other, or which command moves an outcome."""
     from flows.asking import About, Given
 
-    about = About(simulator, robot, spec, tuple(prompt_episode or ()), notes, tuple(edit or ()), refine)
+    about = About(simulator, robot, spec, tuple(prompt_episode or ()), notes, tuple(edit or ()))
     given = Given(start, from_episode, at, commands, policy, horizon)
     with progress_shown():
         found = _answered(about, given, outcome, sweep or [], worlds, seed, sensitivity, plot)

@@ -7,12 +7,10 @@ import typer
 
 from flows.cli.console import console, print_json, progress_shown
 from flows.cli.simulator_ask import (
-    REFINE,
     EditOption,
     Json,
     NotesOption,
     PromptOption,
-    RefineOption,
     RobotOption,
     SimulatorOption,
     SpecOption,
@@ -31,7 +29,6 @@ def show(
     ] = None,
     notes: NotesOption = "",
     edit: EditOption = None,
-    refine: RefineOption = REFINE,
     rerun: Annotated[Path | None, typer.Option(help="Also write a Rerun recording (.rrd).")] = None,
     json: Json = False,
 ) -> None:
@@ -41,7 +38,7 @@ def show(
     from flows.report.simulator_show import Shown, write_show
     from flows.sources import Sources
 
-    about = About(simulator, robot, spec, tuple(prompt_episode or ()), notes, tuple(edit or ()), refine)
+    about = About(simulator, robot, spec, tuple(prompt_episode or ()), notes, tuple(edit or ()))
     with progress_shown(), Sources() as sources:
         grounded = ground(sources, about)
         references = held_out or sources.held_out(robot)

@@ -90,7 +90,7 @@ class NoteRows(NamedTuple):
 
 
 def draw(notes: FleetNotes, config: SimulatorConfig, update: int, members: range, robot: np.ndarray) -> NoteRows:
-    """Up to MOST_DRAWN opinions on each of the robots `robot` [M, G]; none at all in a share `prompt_drop` of them."""
+    """Up to MOST_DRAWN opinions on each of the robots `robot` [M, G]; none at all in a share `notes_drop` of them."""
     index = np.zeros((*robot.shape, MOST_DRAWN), dtype=np.int64)
     used = np.zeros(index.shape, dtype=np.float32)
     noise = np.zeros((*index.shape, text.WIDTH), dtype=np.float32)
@@ -100,7 +100,7 @@ def draw(notes: FleetNotes, config: SimulatorConfig, update: int, members: range
         for g, r in enumerate(robot[place]):
             known = notes.of_robot[r]
             count = min(len(known), int(rng.integers(1, MOST_DRAWN + 1)))
-            if rng.random() < config.prompt_drop:
+            if rng.random() < config.notes_drop:
                 continue
             index[place, g, :count] = rng.choice(known, count, replace=False) if count else 0
             used[place, g, :count] = 1.0

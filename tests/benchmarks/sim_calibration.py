@@ -22,7 +22,7 @@ from storage.contracts.episode import Episode
 from storage.contracts.robot import RobotSpec
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import grounded, load_simulator, options, report, simulator_of
+from tests.benchmarks.sim.bundle import load_simulator, options, report, simulator_of
 from tests.benchmarks.sim.real import found_bundle, real_robots
 from tests.benchmarks.sim.windows import Windows, angles, futures, steps_of, unseen, windows_of
 
@@ -77,12 +77,10 @@ def speeds(windows: Windows, spec: RobotSpec, scale: np.ndarray) -> np.ndarray:
     return np.asarray(np.searchsorted(np.quantile(speed, [0.25, 0.5, 0.75]), speed))
 
 
-def measure(
-    simulator: Simulator, case: Case, prompt_of: Mapping[str, Prompt], seed: int, refine: int = 0
-) -> dict[float, Measured]:
+def measure(simulator: Simulator, case: Case, prompt_of: Mapping[str, Prompt], seed: int) -> dict[float, Measured]:
     angle, rng = angles(case.spec), np.random.default_rng(seed)
     steps = steps_of(HORIZONS_S, case.spec)
-    scene = grounded(simulator, prompt_of[case.name], refine)
+    scene = simulator.ground(prompt_of[case.name])
     drawn = futures(scene, case.windows, SAMPLES, steps, seed)
     quartile, found = speeds(case.windows, case.spec, case.scale), {}
     for horizon, step in zip(HORIZONS_S, steps, strict=True):
@@ -218,14 +216,13 @@ def main() -> None:
     count = arguments.robots or (4 if arguments.quick else 16)
     cases, prompts = standin_cases(count, arguments.quick, arguments.seed)
     more, real = real_cases(arguments.work) if not arguments.quick else ([], {})
-    refine = arguments.refine
-    results = [measure(simulator, case, prompts, i, refine) for i, case in enumerate(cases)]
+    results = [measure(simulator, case, prompts, i) for i, case in enumerate(cases)]
     # Weights that were trained on a robot's logs have nothing to gain from the same logs once more.
     results += [measure(case.simulator or simulator, case, real, len(cases) + i) for i, case in enumerate(more)]
     found = figures(results)
     if arguments.less_data:
         less = load_simulator(arguments.less_data)
-        small = [measure(less, case, prompts, i, refine) for i, case in enumerate(cases)]
+        small = [measure(less, case, prompts, i) for i, case in enumerate(cases)]
         ratio, interval = statistics.ratio_of_runs(
             *([float(np.median(r[0.5].epistemic)) for r in group] for group in (results[: len(cases)], small))
         )

@@ -21,7 +21,7 @@ from simulator.prompt import Prompt
 from simulator.simulator import Simulator
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import grounded, load_simulator, options, report, simulator_of
+from tests.benchmarks.sim.bundle import load_simulator, options, report, simulator_of
 from tests.benchmarks.sim.probes import latent, probe_ranks
 from tests.benchmarks.sim.training import Recipe, trained
 from tests.benchmarks.sim.windows import Tested, futures, steps_of, unseen, windows_of
@@ -33,7 +33,6 @@ SPECIALISTS = 8
 PARAMETERS = ("link1.mass", "link1.damping", "link1.friction", "payload.mass", "command.delay")
 TARGETS = {
     "gap closed by 2 s at 0.5 s": Target(0.7, "higher"),
-    "gap closed by 2 s, refined at 0.5 s": Target(0.7, "higher"),
     "prompted over specialists at 0.5 s": Target(1.25, "lower"),
     "one model over separate ones at 0.5 s": Target(1.1, "lower"),
     "smallest p of the probes, times their number": Target(0.05, "higher"),
@@ -50,16 +49,11 @@ class Result:
     errors: Mapping[str, list[float]]
 
 
-def measure(
-    simulator: Simulator, robot: Tested, prompts: Mapping[str, Prompt], windows: int, seed: int, refine: int = 0
-) -> Result:
-    """With `refine`, also the prompt's scene after that many gradient steps on its latent."""
+def measure(simulator: Simulator, robot: Tested, prompts: Mapping[str, Prompt], windows: int, seed: int) -> Result:
     steps = steps_of(HORIZONS_S, robot.body.spec)
     cases = windows_of(robot.logs, max(steps), windows)
     found: dict[str, list[float]] = {}
     scenes = {name: simulator.ground(prompt) for name, prompt in prompts.items()}
-    if refine:
-        scenes["refined"] = grounded(simulator, prompts["prompt"], refine)
     for name, scene in scenes.items():
         samples = futures(scene, cases, SAMPLES, steps, seed).samples
         found[name] = [
@@ -105,11 +99,9 @@ def prompt_figures(results: Sequence[Result]) -> dict[str, Figure]:
         at = f"at {horizon:g} s"
         for name in results[0].errors:
             found[f"error, {name} {at}"] = Figure(float(mean_of(results, name, k).mean()), "std", n)
-        for way in ("prompt", *(["refined"] if "refined" in results[0].errors else [])):
-            closed = gap_closed(*(mean_of(results, name, k) for name in ("none", way, "oracle")))
-            if np.isfinite(value := closed(np.arange(n))):
-                name = f"gap closed by 2 s{', refined' if way == 'refined' else ''} {at}"
-                found[name] = Figure(value, "share", n, statistics.bootstrap(closed, n))
+        closed = gap_closed(*(mean_of(results, name, k) for name in ("none", "prompt", "oracle")))
+        if np.isfinite(value := closed(np.arange(n))):
+            found[f"gap closed by 2 s {at}"] = Figure(value, "share", n, statistics.bootstrap(closed, n))
         ratio, interval = statistics.ratio_of_runs(
             list(mean_of(results, "prompt", k)), list(mean_of(results, "hold", k))
         )
@@ -189,8 +181,7 @@ def main() -> None:
     count = arguments.robots or (4 if quick else 64)
     windows = 16 if quick else 40
     robots = [unseen(b, 2, 10.0, seed=i) for i, b in enumerate(population(count, SEED, BENCHMARK, "test"))]
-    refine = arguments.refine
-    results = [measure(simulator, robot, three_prompts(robot), windows, i, refine) for i, robot in enumerate(robots)]
+    results = [measure(simulator, robot, three_prompts(robot), windows, i) for i, robot in enumerate(robots)]
     found = prompt_figures(results)
     chains = population(2 if quick else 16, SEED, HELD_OUT, "test")
     strangers = [unseen(body, 2, 10.0, seed=i) for i, body in enumerate(chains)]

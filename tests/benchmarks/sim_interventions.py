@@ -15,7 +15,7 @@ from fleet_ingest.standins.twin import Twin
 from simulator.scene import Scene
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import grounded, options, report, simulator_of
+from tests.benchmarks.sim.bundle import options, report, simulator_of
 from tests.benchmarks.sim.windows import Tested, Windows, controlled, futures, steps_of, unseen, windows_of
 
 HORIZONS_S = (0.1, 0.5, 1.0)
@@ -73,7 +73,7 @@ def main() -> None:
         robot = unseen(body, 2, 10.0, seed=i)
         logs = controlled(body, 1 if arguments.quick else 4, 10.0, seed=i)
         windows = windows_of(logs, max(steps_of(HORIZONS_S, body.spec)), 20 if arguments.quick else 60)
-        scene = grounded(simulator, robot.prompt(), arguments.refine)
+        scene = simulator.ground(robot.prompt())
         results.append(robot_errors(scene, robot, windows, seed=i))
     report("sim_interventions", figures(results), TARGETS, [arguments.seed], arguments)
 

@@ -22,7 +22,7 @@ from simulator.simulator import Simulator
 from storage.contracts.starts import evaluation_starts
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import grounded, options, report, simulator_of
+from tests.benchmarks.sim.bundle import options, report, simulator_of
 from tests.benchmarks.sim.controllers import HORIZON_S, CartPole, Gains, draw_gains, swing_up
 from tests.benchmarks.sim.windows import unseen
 
@@ -135,7 +135,7 @@ def robot_result(simulator: Simulator, body: Body, arguments: argparse.Namespace
     gains = candidates.pick(chosen)
     real = real_returns(body, gains, 4 if quick else 24, 2_026 + seed)
     prompt = unseen(body, 1, 1.0, seed=seed, clip_s=prompt_s).prompt(seconds=prompt_s)
-    scene = grounded(simulator, prompt, arguments.refine)
+    scene = simulator.ground(prompt)
     again = real_returns(body, gains, 4 if quick else 24, 9_000 + seed)
     return Ranked(real, simulated_returns(scene, body, gains, 10 if quick else 64, 2_026 + seed), again)
 

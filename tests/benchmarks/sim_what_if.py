@@ -21,7 +21,7 @@ from simulator.simulator import Simulator
 from storage.contracts.robot import Entity, RobotSpec
 from tests.benchmarks.envelope import Figure, Target
 from tests.benchmarks.sim import statistics
-from tests.benchmarks.sim.bundle import grounded, options, report, simulator_of
+from tests.benchmarks.sim.bundle import options, report, simulator_of
 from tests.benchmarks.sim.training import with_entities
 from tests.benchmarks.sim.windows import HISTORY_S, Tested, angles, unseen
 
@@ -161,7 +161,7 @@ def simulated_outcomes(
     return found
 
 
-def questions_of(simulator: Simulator, robot: Tested, count: int, n: int, seed: int, refine: int) -> list[Question]:
+def questions_of(simulator: Simulator, robot: Tested, count: int, n: int, seed: int) -> list[Question]:
     """Every quantity up or down (by turns of `seed`) and every outcome of one robot."""
     body, found = robot.body, []
     trials = trials_of(body, count, seed)
@@ -169,7 +169,7 @@ def questions_of(simulator: Simulator, robot: Tested, count: int, n: int, seed: 
         name, value = change(body, quantity, up=(seed + q) % 2 == 0)
         if value == body.quantity(name):
             continue
-        scene = grounded(simulator, robot.prompt(told_of(body, name)), refine)
+        scene = simulator.ground(robot.prompt(told_of(body, name)))
         before, motors = lead_in(body, trials)
         base = real_outcomes(body, trials, before, motors)
         edited = real_outcomes(body.edited(name, value), trials, before, motors)
@@ -238,7 +238,6 @@ def figures(questions: Sequence[Question], asked: int) -> dict[str, Figure]:
 
 def main() -> None:
     words = options(__doc__ or "")
-    words.set_defaults(refine=20)  # for every robot and quantity anew: more would take longer than a benchmark may
     arguments = words.parse_args()
     simulator = simulator_of(arguments)
     quick = arguments.quick
@@ -247,9 +246,7 @@ def main() -> None:
     for i, body in enumerate(population(count, 930 + arguments.seed, BENCHMARK, "test")):
         robot = unseen(body, 1, 5.0, seed=i)
         # Shifted by the round of families, so that each family is asked both ways about everything.
-        questions += questions_of(
-            simulator, robot, 3 if quick else 12, 10 if quick else 36, i + i // len(BENCHMARK), arguments.refine
-        )
+        questions += questions_of(simulator, robot, 3 if quick else 12, 10 if quick else 36, i + i // len(BENCHMARK))
     kept = balanced(questions, arguments.seed)
     found = figures(kept, len(questions)) if kept else {}
     report("sim_what_if", found, TARGETS, [arguments.seed], arguments)

@@ -15,7 +15,7 @@ from storage.contracts.bundles import SimulatorManifest
 
 TINY = SimulatorConfig(
     members=2, width=16, messages=4, memory=4, scene=3, updates=60, rows=128, min_batch=16, max_batch=32,
-    curriculum=(Stage(steps=4, share=0.5), Stage(steps=16, share=0.5)), groups=4, prompt_s=1.0,
+    curriculum=(Stage(steps=4, share=0.5), Stage(steps=16, share=0.5)), groups=4,
 )  # fmt: skip
 
 

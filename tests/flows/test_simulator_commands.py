@@ -12,11 +12,9 @@ from typer.testing import CliRunner, Result
 
 from flows.asking import parse_start, parse_sweep, read_commands
 from flows.cli.main import app
-from flows.cli.simulator_ask import REFINE
 from flows.report.calibration import LEVELS, _measure
 from flows.report.rerun_log import Run, write_recording
 from flows.report.simulator_charts import beliefs
-from simulator.refine import Refinement
 from simulator.score import Outcomes
 from storage.contracts.channel import Channel, Kind
 from storage.contracts.errors import InputError, UnavailableError, UnknownName
@@ -159,7 +157,3 @@ def test_coverage_and_pit_of_samples_that_are_right_and_of_ones_too_sure() -> No
         assert hold[1] > 2.5
         tails = (np.minimum(pit, 1 - pit) < 0.05).mean()
         assert tails == pytest.approx(0.1 if width == 1 else 1 - expected, abs=0.03)
-
-
-def test_the_commands_refine_as_the_library_does() -> None:
-    assert Refinement().updates == REFINE  # the one is written twice, since `--help` may not import torch

@@ -84,5 +84,5 @@ def test_training_that_goes_on_begins_with_what_the_weights_read(oscillator: Mak
     for index, logs in enumerate((fleet[:2], fleet[2:])):
         scene = Simulator(model, (fleet[0].spec,)).ground(Prompt(fleet[0].spec, tuple(logs)))
         torch.testing.assert_close(mean[:, 0, index], scene.mean)
-        torch.testing.assert_close(deviation[:, 0, index], scene.deviation)
+        torch.testing.assert_close(deviation[:, 0, index], scene.independent)
     assert not torch.allclose(mean[:, :, 0], mean[:, :, 1])

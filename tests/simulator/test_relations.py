@@ -117,7 +117,7 @@ def test_an_angle_is_measured_where_its_sine_and_cosine_are() -> None:
 def trained() -> Simulator:
     short = (Stage(steps=1, share=0.3), Stage(steps=8, share=0.7))
     config = SimulatorConfig(
-        updates=250, members=2, width=32, curriculum=short, history_s=0.08, delay_s=0.0, jitter=0.0, prompt_drop=1.0
+        updates=250, members=2, width=32, curriculum=short, history_s=0.08, delay_s=0.0, jitter=0.0, notes_drop=1.0
     )
     return train_simulator(EPISODES, config)
 

@@ -86,7 +86,7 @@ def test_a_prompt_halves_the_error_on_a_fleet_with_hidden_masses(oscillator: Mak
     """Twelve robots of 0.4 to 2.5 kg teach; two robots never seen are asked, with and without 8 s of their log."""
     masses = np.geomspace(0.4, 2.5, 12)
     fleet = [oscillator(10 * i + j, mass=m, robot=f"r{i}") for i, m in enumerate(masses) for j in range(3)]
-    config = small.model_copy(update={"updates": 500, "rows": 256, "prompt_drop": 0.2})
+    config = small.model_copy(update={"updates": 500, "rows": 256, "notes_drop": 0.2})
     sim = train_simulator(fleet, config)
     unseen = {"light": 0.55, "heavy": 1.9}
     clips = {

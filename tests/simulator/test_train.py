@@ -108,7 +108,7 @@ def test_nothing_to_learn_from_is_said(small: SimulatorConfig) -> None:
         train_simulator([], small)
 
 
-def test_logs_shorter_than_one_chunk_of_a_prompt_are_trained_on(oscillator: Make, small: SimulatorConfig) -> None:
+def test_logs_of_a_few_rows_are_trained_on(oscillator: Make, small: SimulatorConfig) -> None:
     """Episodes that end after a few steps are all that a robot has which falls at once."""
-    trained = train_simulator([oscillator(1, steps=4)], small.model_copy(update={"updates": 3, "prompt_drop": 0.0}))
+    trained = train_simulator([oscillator(1, steps=4)], small.model_copy(update={"updates": 3, "notes_drop": 0.0}))
     assert all(torch.isfinite(theta).all() for theta in trained.model.theta)

@@ -33,7 +33,7 @@ def scene(oscillator: Make, oscillator_spec: Callable[..., RobotSpec], small: Si
     """Grounded in the specification alone of a mass of 1 kg, by a simulator that saw 0.25 to 4 kg and was told."""
     masses = np.geomspace(0.25, 4.0, 8)
     logs = [oscillator(s, mass=float(m), spec=oscillator_spec(float(m))) for s, m in enumerate(masses)]
-    simulator = train_simulator(logs, small.model_copy(update={"updates": 240, "prompt_drop": 1.0}))
+    simulator = train_simulator(logs, small.model_copy(update={"updates": 240, "notes_drop": 1.0}))
     return simulator.ground(Prompt(oscillator_spec(1.0)))
 
 

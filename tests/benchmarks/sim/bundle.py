@@ -9,9 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simulator.prompt import Prompt
-from simulator.refine import Refinement
-from simulator.scene import Scene
 from simulator.simulator import Simulator
 from storage.contracts.bundles import SimulatorManifest
 from storage.contracts.errors import InputError
@@ -51,17 +48,9 @@ def options(description: str) -> argparse.ArgumentParser:
     made.add_argument("--work", type=Path, default=WORK, help="where trained bundles are kept")
     made.add_argument("--train-updates", type=int, default=1500, help="updates of a training on the spot")
     made.add_argument("--robots", type=int, default=None, help="number of robots to test on")
-    made.add_argument(
-        "--refine", type=int, default=Refinement.updates, help="gradient steps on a scene's latent; 0: as it is read"
-    )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=1)
     return made
-
-
-def grounded(simulator: Simulator, prompt: Prompt, updates: int) -> Scene:
-    """The scene of `prompt`, fitted to its logs in `updates` gradient steps on the latent alone, if any."""
-    return simulator.ground(prompt, Refinement(updates=updates) if updates else None)
 
 
 def report(
