@@ -8,6 +8,7 @@ logs tell only together stay open together. Weights stay as they are and nothing
 bits. It looks at no rewards.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,8 @@ from storage.contracts.robot import RobotSpec
 _STEPS, _WINDOWS = 16, 64
 _MOST_WORLDS, _FEWEST_WINDOWS = 40_000, 8
 """Entities times rollouts per member that are stepped together; robots with many parts are asked at fewer moments."""
+_OVERLAP = 4.0
+"""Windows that share a row, on average, at most."""
 _ROUNDS = 4
 _DIFFERENCE = 0.2
 """Change of a latent that slopes are measured over: the prior's deviation is 1."""
@@ -55,8 +58,8 @@ class _Evidence:
         recording, entities = group.recording, group.frame.structure.entities
         steps = min(_STEPS, group.longest)
         starts = torch.from_numpy(recording.starts(steps))
-        most = max(_FEWEST_WINDOWS, min(_WINDOWS, _MOST_WORLDS // (entities * (latents + 1))))
-        count = min(most, len(starts))
+        most = min(_WINDOWS, _MOST_WORLDS // (entities * (latents + 1)), math.ceil(_OVERLAP * len(starts) / steps))
+        count = min(max(_FEWEST_WINDOWS, most), len(starts))
         rows = starts[torch.linspace(0, len(starts) - 1, count).long()]
         apart = max(1.0, min(float(count), len(starts) / steps))
         ahead = rows[:, None] + torch.arange(1, steps + 1)
