@@ -137,7 +137,7 @@ def ground(model: Model, prompt: Prompt, known: tuple[RobotSpec, ...] = ()) -> S
         mean, deviation = posterior([f for f in found if f is not None], model.members, width)
     mean, factor = inferred(model, prompt.robot, prompt.episodes, mean, deviation)
     reading = [encoder for encoder in encoders() if encoder.layout(model.shape, model.config)]
-    read = {"episodes"} | {part for encoder in reading for part in encoder.parts}
+    read = {part for encoder in reading for part in encoder.parts}
     unused = ("notes",) if prompt.said and "notes" not in read else ()
     return Scene(model, prompt.robot, frame, mean, factor, unused, known)
 

@@ -20,7 +20,7 @@ from storage.contracts.canonical import digest_of
 from storage.contracts.channel import Kind, wrap_angle
 from storage.contracts.episode import Episode
 from storage.contracts.errors import InputError
-from storage.contracts.figures import Figure, Scorecard
+from storage.contracts.figures import Figure, Scorecard, Scored
 from storage.contracts.robot import RobotSpec
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ScoreOptions:
     channel_std: Mapping[str, float] | None = None
     prompts: Mapping[str, Prompt] | None = None
     measured_on: str | None = None
-    split: str = "test"
+    split: Scored = "test"
     samples: int = 20
     max_windows: int = 400
     seed: int = 0
@@ -91,7 +91,7 @@ def score_scenes(
     for horizon, parts in sorted(collected.items()):
         figures += _figures(horizon, parts, deviation)
     measured = options.measured_on or digest_of(sorted([e.provenance.raw_sha256, e.provenance.part] for e in episodes))
-    return Scorecard(simulator=simulator, measured_on=measured, split=options.split, figures=tuple(figures))  # type: ignore[arg-type]
+    return Scorecard(simulator=simulator, measured_on=measured, split=options.split, figures=tuple(figures))
 
 
 def _robots(episodes: Sequence[Episode]) -> Robots:

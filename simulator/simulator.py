@@ -25,7 +25,7 @@ from storage.contracts.bundles import SimulatorManifest
 from storage.contracts.canonical import digest_of, sha256_hex
 from storage.contracts.episode import Episode
 from storage.contracts.errors import DataError, IncompatibleError
-from storage.contracts.figures import Scorecard
+from storage.contracts.figures import Scorecard, Scored
 from storage.contracts.robot import RobotSpec
 
 ARCHITECTURE = "entity-ensemble-6"
@@ -58,7 +58,7 @@ class Simulator:
         *,
         prompts: Mapping[str, Prompt] | None = None,
         measured_on: str | None = None,
-        split: str = "test",
+        split: Scored = "test",
         samples: int = 20,
         max_windows: int = 400,
         seed: int = 0,

@@ -21,6 +21,10 @@ class Figure(Contract):
     robot: str | None = None
 
 
+Scored = Literal["train", "validation", "test", "new"]
+"""What a simulator was scored on."""
+
+
 class Scorecard(Contract):
     """What `simulator` predicts of `measured_on` (digest of the dataset manifest or of the sorted episode digests).
 
@@ -32,7 +36,7 @@ class Scorecard(Contract):
 
     simulator: str
     measured_on: str
-    split: Literal["train", "validation", "test", "new"] = "test"
+    split: Scored = "test"
     figures: tuple[Figure, ...]
 
     def value(self, name: str, horizon_s: float, *, channel: str | None = None) -> float | None:

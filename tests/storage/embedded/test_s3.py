@@ -4,6 +4,7 @@ import http.client
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -37,7 +38,7 @@ class Weed:
             self.process.kill()
             self.process.wait()
 
-    def client(self):  # type: ignore[no-untyped-def]
+    def client(self) -> Any:
         return boto3.client(
             "s3",
             endpoint_url=s3.endpoint_url(self.ports),
