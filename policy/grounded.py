@@ -12,7 +12,7 @@ import torch
 
 from policy.config import PolicyConfig
 from policy.network import PolicyNetwork
-from policy.simulated import ground_all
+from policy.simulated import SimulatedFleet, ground_all
 from policy.train import Progress, TrainedPolicy, train_policy
 from policy.windows import logged_windows
 from simulator.simulator import Simulator
@@ -53,12 +53,13 @@ def train_grounded(
     curious = unrewarded(task, simulator)
     if curious:
         config = config.model_copy(update={"curiosity": CURIOSITY})
-    scenes = ground_all(without_last(simulator), spec, prompts, compiled=config.compiles)
+    judges = ground_all(simulator, spec, prompts)
+    scenes = [replace(without_last(fleet), compiled=config.compiles) for fleet in judges]
     trained = train_policy(
         scenes if sampled else [fleet.certain() for fleet in scenes],
         task,
         config,
-        judges=ground_all(simulator, spec, prompts),
+        judges=judges,
         starts=starts if len(starts) else None,
         checkpoint=checkpoint,
         warm_start=warm_start,
@@ -77,9 +78,7 @@ def unrewarded(task: Task, simulator: Simulator) -> bool:
     return task.reward is None and traits.reward_low == traits.reward_high
 
 
-def without_last(simulator: Simulator) -> Simulator:
-    """The simulator less its last member, where at least `FEWEST` remain."""
-    members = simulator.model.members
-    if members <= FEWEST:
-        return simulator
-    return Simulator(simulator.model.with_theta(simulator.model.theta[:-1]), simulator.specs)
+def without_last(fleet: SimulatedFleet) -> SimulatedFleet:
+    """The fleet as the simulator less its last member sees it, where at least `FEWEST` remain. What a log says to one
+    member does not depend on the others."""
+    return fleet if fleet.members <= FEWEST else fleet.first_members(fleet.members - 1)

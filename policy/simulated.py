@@ -69,10 +69,16 @@ class SimulatedFleet:
         known = (replace(scene, factor=torch.zeros_like(scene.factor)) for scene in self.scene.scenes)
         return replace(self, scene=MixedScene(tuple(known)))
 
+    @property
+    def members(self) -> int:
+        return self.scene.scenes[0].model.members
 
-def ground_all(
-    simulator: Simulator, spec: RobotSpec, prompts: Sequence[Sequence[Episode]], *, compiled: bool = False
-) -> list[SimulatedFleet]:
+    def first_members(self, count: int) -> "SimulatedFleet":
+        """The fleet as the first `count` members of the ensemble see it."""
+        return replace(self, scene=self.scene.first_members(count))
+
+
+def ground_all(simulator: Simulator, spec: RobotSpec, prompts: Sequence[Sequence[Episode]]) -> list[SimulatedFleet]:
     """The robots, each grounded in its own episodes; those that can be stepped as one batch together."""
     fleets: list[list[Scene]] = []
     for episodes in prompts:
@@ -82,4 +88,4 @@ def ground_all(
             fleets.append([scene])
         else:
             like.append(scene)
-    return [SimulatedFleet(MixedScene(tuple(fleet)), compiled) for fleet in fleets]
+    return [SimulatedFleet(MixedScene(tuple(fleet))) for fleet in fleets]

@@ -65,6 +65,9 @@ class SimulatorConfig(Contract):
     known_rate: float = Field(default=1.0, gt=0)
     """Learning rate of what training believes of the robots, relative to that of the weights: each robot's turn comes
     seldom where there are many."""
+    belief_weight: float = Field(default=0.0, ge=0)
+    """Weight of the squares of what training believes of the robots: with it, what their specifications tell is learned
+    from those, where many robots differ."""
     teach_weight: float = Field(default=0.01, ge=0)
     """Weight of prompt encoders saying what training believes."""
     prior_weight: float = Field(default=0.01, ge=0)

@@ -1,6 +1,7 @@
 """Static features of each entity: the specification's table, nullable, with scales.
 
-Every physical quantity is a pair (compressed value, known or not). This is all the network sees of a specification; it
+Every physical quantity is three numbers: its size among those of machines one can carry, its size on a scale fine
+enough for frictions and delays, and whether it is known. This is all the network sees of a specification; it
 knows no robot.
 """
 
@@ -16,6 +17,11 @@ _JOINTS = (None, "revolute", "prismatic", "ball", "free", "fixed")
 _FIELDS = {"length": "length_m", "mass": "mass_kg", "gear": "gear", "damping": "damping", "friction": "friction"}
 _SLOT_FEATURES = 6
 _INPUT_FEATURES = 4
+COLUMNS = 3
+"""Features per physical quantity."""
+_COARSE, _FINE = 1e-2, 1e-4
+"""SI units below which features hardly tell sizes apart."""
+_FINE_CENTER = 3.0
 
 
 def width(shape: Shape) -> int:
@@ -26,7 +32,7 @@ def width(shape: Shape) -> int:
         + 6
         + 1
         + 4
-        + 2 * (len(_FIELDS) + 5 + named)
+        + COLUMNS * (len(_FIELDS) + 5 + named)
         + _SLOT_FEATURES * shape.slots
         + _INPUT_FEATURES * shape.inputs
         + 1
@@ -37,24 +43,24 @@ _FIXED = 5 + 6 + 1 + 4
 
 
 def physical_fields(shape: Shape) -> tuple[str, ...]:
-    """Names of the physical quantities of an entity; quantity i stands in columns `_FIXED + 2 i` (value) and the next
-    (known or not)."""
+    """Names of the physical quantities of an entity; quantity i stands in `COLUMNS` columns from `_FIXED + COLUMNS * i`
+    on, the last of which tells whether it is known."""
     return (*_FIELDS, "inertia.0", "inertia.1", "inertia.2", "limits.low", "limits.high", *shape.feature_names)
 
 
 def physical_columns(shape: Shape) -> slice:
-    return slice(_FIXED, _FIXED + 2 * len(physical_fields(shape)))
+    return slice(_FIXED, _FIXED + COLUMNS * len(physical_fields(shape)))
 
 
 def said_columns(shape: Shape) -> slice:
     """Of those, the ones that tell whether a quantity is known."""
     columns = physical_columns(shape)
-    return slice(columns.start + 1, columns.stop, 2)
+    return slice(columns.start + COLUMNS - 1, columns.stop, COLUMNS)
 
 
 def scale_columns(shape: Shape) -> tuple[slice, slice, slice]:
     """Where the logarithms of the scales, rates [K] and input scales [J] stand."""
-    slots = _FIXED + 2 * len(physical_fields(shape))
+    slots = _FIXED + COLUMNS * len(physical_fields(shape))
     inputs = slots + _SLOT_FEATURES * shape.slots
     k, j = shape.slots, shape.inputs
     return (
@@ -81,7 +87,7 @@ def _entity(entity: Entity, shape: Shape) -> np.ndarray:
     physical += [*(entity.inertia_kgm2 or (None,) * 3), *(entity.limits or (None,) * 2)]
     physical += [entity.features.get(name) for name in shape.feature_names]
     for value in physical:
-        values += [0.0, 0.0] if value is None else [_compress(value), 1.0]
+        values += _numbers(value)
     return np.array(values)
 
 
@@ -106,5 +112,9 @@ def _inputs(structure: Structure, scales: Scales, e: int) -> np.ndarray:
     return np.concatenate([present, exogenous, present * np.log(scales.input_scale[e]), center])
 
 
-def _compress(value: float) -> float:
-    return float(np.sign(value) * np.log1p(abs(value) / 0.01) / 2.0)
+def _numbers(value: float | None) -> list[float]:
+    """Logarithms, because coefficients of mechanics are products of powers of what a specification says."""
+    if value is None:
+        return [0.0] * COLUMNS
+    coarse, fine = (float(np.sign(value) * np.log1p(abs(value) / unit) / 2.0) for unit in (_COARSE, _FINE))
+    return [coarse, fine - _FINE_CENTER, 1.0]

@@ -16,7 +16,7 @@ from simulator import task_head
 from simulator.config import SimulatorConfig
 from simulator.encoders import notes as notes_encoder
 from simulator.encoders.notes import FleetNotes, NoteRows
-from simulator.features import physical_columns, physical_fields, scale_columns, static_features
+from simulator.features import COLUMNS, physical_columns, physical_fields, scale_columns, static_features
 from simulator.frame import Frame
 from simulator.model import Model
 from simulator.recording import Recording, robot_key
@@ -44,20 +44,6 @@ class Group:
     def longest(self) -> int:
         """Rows of the longest rollout that there is a log for."""
         return int((self.recording.last - torch.arange(self.recording.rows)).max())
-
-    @cached_property
-    def siblings(self) -> list[np.ndarray]:
-        """For each robot the indices of those of the same serial: one robot under several specifications."""
-        serial = np.array([name.rpartition("@")[0] for name in self.recording.robots])
-        return [np.flatnonzero(serial == name) for name in serial]
-
-    @cached_property
-    def constant(self) -> np.ndarray:
-        """bool [R, E, Q]: quantities of the specification that are the same in all siblings of a robot."""
-        columns = physical_columns(self.frame.structure.shape)
-        told = self.static.numpy()[..., columns]
-        told = told.reshape(*told.shape[:2], -1, 2)
-        return np.stack([(told[own] == told[own[:1]]).all((0, 3)) for own in self.siblings])
 
     @cached_property
     def _starts(self) -> dict[tuple[int, int], np.ndarray]:
@@ -88,7 +74,7 @@ class Group:
 @dataclass(frozen=True, eq=False)
 class Batch:
     """`rows` int64 [M, B] target starts; `robot` [M, G]; `kept` int64 [M, B]: how many past rows the filter may see;
-    `static` [M, E, G, F], and `hidden` [M, E, G, 2 Q] what it leaves out of its physical quantities. B is a multiple
+    `static` [M, E, G, F], and `hidden` [M, E, G, 3 Q] what it leaves out of its physical quantities. B is a multiple
     of G; target b is of scene b // (B / G)."""
 
     rows: Tensor
@@ -207,18 +193,17 @@ def _forgetful(
     group: Group, config: SimulatorConfig, rng: np.random.Generator, robot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Static features [E, G, F], with known physical quantities forgotten at random, so that any subset of a
-    specification works; and what was forgotten [E, G, 2 Q]. A quantity that somebody changed between logs of a robot
-    stays known: its latent is one, and must not tell of it."""
+    specification works; and what was forgotten [E, G, 3 Q], which the scene's latent has to say (`network.hidden`)."""
     shape = group.frame.structure.shape
     columns = physical_columns(shape)
     table = group.static.numpy()[robot].copy()
-    pairs = table[..., columns].reshape(*table.shape[:2], -1, 2)
+    told = table[..., columns].reshape(*table.shape[:2], -1, COLUMNS)
     mode = rng.random((len(robot), 1, 1))
     chance = np.where(mode < 0.3, 0.0, np.where(mode < 0.6, 1.0, rng.random((len(robot), 1, 1))))
     said = np.isin(physical_fields(shape), config.always_said)
     chance = np.where(said & (mode < 0.6), 0.0, chance)
-    forget = (rng.random(pairs.shape[:-1]) < chance * config.forget) & group.constant[robot]
-    kept, hidden = (np.where(which[..., None], pairs, 0.0).reshape(*table.shape[:2], -1) for which in (~forget, forget))
+    forget = rng.random(told.shape[:-1]) < chance * config.forget
+    kept, hidden = (np.where(which[..., None], told, 0.0).reshape(*table.shape[:2], -1) for which in (~forget, forget))
     table[..., columns] = kept
     return table.transpose(1, 0, 2), hidden.transpose(1, 0, 2)
 

@@ -5,7 +5,7 @@ robot.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -33,10 +33,18 @@ class MixedScene:
             raise InputError(f"a scene is sampled into at least one world, given n={n}")
         first = self.scenes[0]
         member, robot = torch.arange(n) % first.model.members, self.robots(n)
-        mean, deviation = (torch.stack([getattr(s, name) for s in self.scenes]) for name in ("mean", "deviation"))
-        normal = latent.normals(seed, n, mean.shape[-1], first.model.config.scene)
-        z = mean[robot, member] + deviation[robot, member] * first.model.temperature.scene * normal
+        mean, factor = (torch.cat([getattr(s, name) for s in self.scenes]) for name in ("mean", "factor"))
+        own = robot * first.model.members + member
+        normal = latent.normals(seed, n, mean.shape[1], first.model.config.scene)
+        z = mean[own] + first.model.temperature.scene * latent.away(factor, own, normal)
         return Worlds(first.model, first.spec, first.frame_on(device), z.to(device), seed, compiled=compiled)
+
+    def first_members(self, count: int) -> "MixedScene":
+        """As the first `count` members of the ensemble see the robots."""
+        model = self.scenes[0].model
+        fewer = model.with_theta(model.theta[:count])
+        scenes = [replace(s, model=fewer, mean=s.mean[:count], factor=s.factor[:count]) for s in self.scenes]
+        return MixedScene(tuple(scenes))
 
     def robots(self, n: int) -> torch.Tensor:
         """[n] index of the scene that each world belongs to."""

@@ -70,7 +70,7 @@ def layout(shape: Shape, config: SimulatorConfig) -> dict[str, tuple[int, ...]]:
         "condition.sensor.small": (d, k), "condition.sensor.b": (k,),
         "filter.in": (filter_inputs, d), "filter.hidden": (d, d), "filter.hidden.b": (d,),
         "filter.out.small": (d, 2 * k + m), "filter.out.b": (2 * k + m,), "filter.direct.small": (filter_inputs, k),
-        "hidden.small": (2 * len(features.physical_fields(shape)), config.scene),
+        "hidden.small": (features.COLUMNS * len(features.physical_fields(shape)), config.scene),
         "form.in": (form_inputs(shape), d), "form.message": (d, config.messages),
         "form.hidden": (d + 3 * config.messages, d), "form.hidden.b": (d,),
         "form.gates": (d, 2 * config.terms), "form.gates.b": (2 * config.terms,),
@@ -158,7 +158,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def hidden(w: Weights, quantities: Tensor) -> Tensor:
-    """[M, E, B, Z]: what a latent has to say where a specification leaves out `quantities` [M, E, B, 2 Q] (see
+    """[M, E, B, Z]: what a latent has to say where a specification leaves out `quantities` [M, E, B, 3 Q] (see
     `features`): linear, as the logarithms of coefficients are in both."""
     return linear(quantities, w["hidden.small"])
 

@@ -39,6 +39,13 @@ def unpack(theta: Tensor, layout: Layout) -> dict[str, Tensor]:
     }
 
 
+def columns_of(name: str, layout: Layout) -> slice:
+    """Where the weight `name` stands in a row of the matrix."""
+    names = list(layout)
+    first = sum(math.prod(layout[before]) for before in names[: names.index(name)])
+    return slice(first, first + math.prod(layout[name]))
+
+
 def to_arrays(theta: Tensor, layout: Layout) -> dict[str, np.ndarray]:
     """Named arrays [M, ...] for a weights file."""
     parts = theta.detach().cpu().split([math.prod(shape) for shape in layout.values()], dim=1)

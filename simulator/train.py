@@ -19,7 +19,7 @@ from simulator.fleet import Group, draw, make_groups
 from simulator.known import KnownRobots
 from simulator.model import Model, Traits, model_layout, recording_scales, starts_of, view_of
 from simulator.optimiser import Optimiser
-from simulator.parameters import initialise, unpack
+from simulator.parameters import columns_of, initialise, unpack
 from simulator.prompt import Prompt
 from simulator.recording import Recording
 from simulator.relations import Relations, channels_key, undetermined
@@ -35,6 +35,8 @@ from storage.contracts.errors import DataError, InputError
 
 Progress = Callable[[float, str], None]
 _WARM_UP = 40
+_SENSOR_RATE = 8.0
+"""Of what sensors add, relative to other weights: noise that is not known yet is taken for open latents."""
 
 
 def train_simulator(
@@ -174,16 +176,17 @@ def _optimise(
     groups = make_groups(episodes, model, max(lengths))
     known = KnownRobots.of(groups, config)
     believed = read_known(episodes, model, groups, known) if warm else known.initial(len(model.theta))
-    state, begin = Optimiser.of(torch.cat([model.theta, believed], dim=1)), 0
+    state, begin = Optimiser.of(torch.cat([model.theta, believed], dim=1), model.layout), 0
     if checkpoint is not None and (found := checkpoints.load(checkpoint, key=key)) is not None:
-        state, begin = Optimiser(**found[0]), found[1]
+        state.restore(found[0])
+        begin = found[1]
     peak = config.warm_learning_rate if warm else config.learning_rate
     for update in range(begin, len(lengths)):
         rate = peak * min(1.0, (update + 1) / _WARM_UP) * _cosine(update / len(lengths))
         loss = _one_update(groups, known, model, config, state, members, update, lengths[update], rate)
         done = update + 1
         if checkpoint is not None and (done % config.checkpoint_every == 0 or done == len(lengths)):
-            checkpoints.save(checkpoint, vars(state), key=key, update=done)
+            checkpoints.save(checkpoint, state.tensors(), key=key, update=done)
         if progress is not None and (done % 20 == 0 or done == len(lengths)):
             progress(done / len(lengths), f"update {done}/{len(lengths)}, {lengths[update]} steps, loss {loss:.3f}")
     if not state.average.isfinite().all():
@@ -232,13 +235,20 @@ def _one_update(
     posterior = known.posterior(believed, place, entities, batch.robot)
     loss = batch_loss(unpack(weights, model.layout), group, batch, config, model.traits, noise, steps, posterior)
     loss = loss + config.prior_weight * known.mismatch(believed, place, entities)
+    loss = loss + config.belief_weight * (posterior[0] ** 2).sum((1, 3)).mean(1)
     (gradient,) = torch.autograd.grad(loss.sum(), theta)
     with torch.no_grad():
         state.theta = theta.detach()
-        rates = torch.full((theta.shape[1],), rate)
-        rates[model.theta.shape[1] :] *= config.known_rate
-        state.update(gradient, update, rates, config)
+        state.update(gradient, update, rate * _rates(model, theta.shape[1], config), config)
     return float(loss.detach().mean())
+
+
+def _rates(model: Model, columns: int, config: SimulatorConfig) -> Tensor:
+    """[columns] learning rates relative to that of the weights."""
+    rates = torch.ones(columns)
+    rates[columns_of("condition.sensor.b", model.layout)] = _SENSOR_RATE
+    rates[model.theta.shape[1] :] = config.known_rate
+    return rates
 
 
 def _choose(groups: list[Group], config: SimulatorConfig, update: int) -> int:

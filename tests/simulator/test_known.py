@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from simulator.config import SimulatorConfig
-from simulator.fleet import Group, make_groups
+from simulator.features import physical_columns
+from simulator.fleet import Group, draw, make_groups
 from simulator.known import KnownRobots
 from simulator.prompt import Prompt
 from simulator.simulator import Simulator
@@ -45,10 +46,19 @@ def test_a_robot_under_two_specifications_has_one_posterior(groups: list[Group],
     assert (deviation > 0).all()
 
 
-def test_a_quantity_that_somebody_changed_is_never_withheld(groups: list[Group]) -> None:
-    constant = groups[0].constant
-    names = [name.startswith("r0@") for name in groups[0].recording.robots]
-    assert [bool(c.all()) for c in constant] == [not changed for changed in names]
+def test_what_a_batch_withholds_is_what_the_latent_has_to_say(groups: list[Group], small: SimulatorConfig) -> None:
+    """Quantities that somebody changed between logs of a robot included."""
+    group, columns = groups[0], physical_columns(groups[0].frame.structure.shape)
+    withheld = set()
+    for update in range(40):
+        batch = draw(group, small, update, range(1), 4)
+        for place, robot in enumerate(batch.robot[0]):
+            said, hidden = batch.static[0, :, place, columns], batch.hidden[0, :, place]
+            assert torch.equal(said + hidden, group.static[robot][:, columns])
+            assert not (said * hidden).any()
+            withheld |= {int(robot)} if hidden.any() else set()
+    told = {robot for robot, static in enumerate(group.static) if static[:, columns].any()}
+    assert withheld == told != set()
 
 
 def test_the_mismatch_is_nothing_for_a_fleet_spread_like_the_prior(groups: list[Group], small: SimulatorConfig) -> None:
