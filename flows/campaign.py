@@ -135,7 +135,7 @@ def run_iteration(
     """
     start = time.monotonic()
     dataset = dataset_of(ctx, [digest for result in collected for digest in result["episodes"]], held_out)
-    trained = train_simulator_step(ctx, index, dataset, previous.get("simulator"))
+    trained = train_simulator_step(ctx, index, dataset, previous.get("simulator", ctx.config.parent))
     simulator = trained["simulator"]
     prompts = prompts_from(ctx, collected)
     fixed = score_step(ctx, index, simulator, "held-out", [e.sha256 for e in held_out.episodes], held_out, prompts)

@@ -32,5 +32,7 @@ class CampaignConfig(Contract):
     collection: CollectionConfig = CollectionConfig()
     simulator: SimulatorConfig = SimulatorConfig()
     policy: PolicyConfig = PolicyConfig()
+    parent: str | None = Field(default=None, exclude_if=lambda digest: digest is None)
+    """Digest of the simulator that the first iteration's training begins with; None: from chance."""
     population: int = Field(default=2, ge=1, le=64)
     """Policies trained side by side from different seeds, of which the best on withheld hypotheses is taken."""

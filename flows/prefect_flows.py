@@ -66,10 +66,11 @@ def bootstrap(
 
 
 @flow(name="retrain-and-score", persist_result=False)
-def retrain(robot: str, seed: int = 0, updates: int | None = None) -> RetrainResult:
-    """Retrains the simulator on all logs of `robot` and scores it on its held-out ones. Needs no task."""
+def retrain(robot: str, seed: int = 0, updates: int | None = None, parent: str | None = None) -> RetrainResult:
+    """Retrains the simulator on all logs of `robot`, from `parent` or from chance, and scores it on its held-out ones.
+    Needs no task."""
     with current_engine() as engine:
-        return retrain_and_score(engine, robot, seed=seed, updates=updates, show=PrefectShow())
+        return retrain_and_score(engine, robot, seed=seed, updates=updates, parent=parent, show=PrefectShow())
 
 
 @contextmanager

@@ -59,4 +59,4 @@ def campaign_config(robot: str, *, fleet: int, seed: int, preset: Preset = "stan
 
 def simulator_config(*, seed: int = 0, updates: int | None = None) -> SimulatorConfig:
     """For imported logs: trained once, on everything there is."""
-    return SimulatorConfig(seed=seed, updates=updates or 2500)
+    return SimulatorConfig(seed=seed, updates=updates or 2500, warm_updates=updates or 750)

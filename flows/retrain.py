@@ -9,6 +9,7 @@ from flows.artefacts import (
     encoded_refs,
     load_refs,
     load_simulator,
+    load_simulator_parts,
     said_of,
     store_dataset,
     store_scorecard,
@@ -18,6 +19,7 @@ from flows.campaign_config import HORIZONS_S
 from flows.data import build_dataset, channel_scales
 from flows.engine import Engine
 from flows.iteration import headline
+from flows.parent import stored_parent
 from flows.presets import simulator_config
 from flows.progress import reporting
 from flows.show import Show
@@ -79,16 +81,20 @@ def true_throughout(rows: Sequence[EpisodeRow], said: Mapping[str, Sequence[str]
 
 
 def retrain_and_score(
-    engine: Engine, robot: str, *, seed: int, show: Show, updates: int | None = None
+    engine: Engine, robot: str, *, seed: int, show: Show, updates: int | None = None, parent: str | None = None
 ) -> RetrainResult:
-    """Trains on the training split, scores on the test split. A finished pair of equal arguments is found, not
-    repeated.
+    """Trains on the training split, from the simulator that `parent` names or from chance, and scores on the test
+    split. A finished pair of equal arguments is found, not repeated.
     """
     dataset = dataset_of_robot(engine, robot)
     config = simulator_config(seed=seed, updates=updates)
+    ancestor = None
+    if parent is not None:
+        ancestor = stored_parent(engine, parent, load_refs(engine, dataset.of("train")[:1])[0].spec, config)
     step = pure_step(
-        "train-simulator", 6, config=[config, engine.settings.workers], seed=seed, inputs=[dataset.digest, ""]
-    )
+        "train-simulator", 6, config=[config, engine.settings.workers], seed=seed,
+        inputs=[dataset.digest, ancestor or ""],
+    )  # fmt: skip
 
     def body() -> Result:
         with reporting(f"train a simulator of {robot} on {len(dataset.of('train'))} episodes") as progress:
@@ -96,7 +102,7 @@ def retrain_and_score(
             manifest, files = train_on_workers(
                 encoded_refs(engine, dataset.of("train")),
                 config,
-                parent=None,
+                parent=load_simulator_parts(engine, ancestor) if ancestor else None,
                 checkpoint=engine.home.checkpoints_dir / step.key.replace(":", "-"),
                 workers=engine.settings.workers,
                 dataset=dataset.digest,
@@ -104,7 +110,11 @@ def retrain_and_score(
                 progress=progress,
                 calibration=encoded_refs(engine, dataset.of("validation")),
             )
-        return {"simulator": store_simulator(engine, manifest, files, parents=[dataset.digest])}
+        return {
+            "simulator": store_simulator(
+                engine, manifest, files, parents=[dataset.digest, *([ancestor] if ancestor else [])]
+            )
+        }
 
     trained = show.step(step, lambda: run_once(engine.catalog, step, body))
     return score_robot(engine, robot, trained["simulator"], HORIZONS_S) | {

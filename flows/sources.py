@@ -147,8 +147,13 @@ class Sources:
 
 def load_folder(folder: Path) -> Simulator:
     """A simulator kept as `manifest.json` and one `<role>.safetensors` per file."""
+    return Simulator.from_files(*read_folder(folder))
+
+
+def read_folder(folder: Path) -> tuple[SimulatorManifest, dict[str, bytes]]:
+    """Manifest and files of a simulator, as they are."""
     manifest = SimulatorManifest.from_json(_read(folder / "manifest.json"))
-    return Simulator.from_files(manifest, {role: _read(folder / f"{role}.safetensors") for role in manifest.files})
+    return manifest, {role: _read(folder / f"{role}.safetensors") for role in manifest.files}
 
 
 def read_contract(kind: type[C], path: Path) -> C:

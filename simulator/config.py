@@ -75,6 +75,9 @@ class SimulatorConfig(Contract):
     notes_drop: float = Field(default=0.4, ge=0, le=1)
     """Share of the scenes of a batch whose notes are withheld."""
     history_drop: float = Field(default=0.2, ge=0, le=1)
+    balance: float = Field(default=0.5, ge=0, le=1)
+    """How much more often than a kind of robot with few rows of log one with many is learned from: 0 as often, 1 in
+    proportion."""
     groups: int = Field(default=8, ge=1)
     """Scenes per batch; the targets of a batch share them."""
     forget: float = Field(default=1.0, ge=0, le=1)

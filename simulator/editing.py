@@ -26,9 +26,9 @@ def edited(spec: RobotSpec, edits: Mapping[str, str], shape: Shape, known: Itera
     """The specification with quantities changed: `{"payload.mass": "x1.5", "pole.length": "0.4", "cart.friction":
     "+0.1"}`.
 
-    A feature that the specification does not give is set where `known` robots with the same entities have it. Raises
-    UnknownName for a name that no entity has, InputError for a relative change of an unknown value or for text that
-    is not a change.
+    A feature that the specification does not give is set where `known` robots with the same entities have it. A body
+    that gets heavier keeps its shape: the inertia that is said of it grows with its mass. Raises UnknownName for a name
+    that no entity has, InputError for a relative change of an unknown value or for text that is not a change.
     """
     rows = list(spec.entities)
     known = tuple(known)
@@ -37,8 +37,7 @@ def edited(spec: RobotSpec, edits: Mapping[str, str], shape: Shape, known: Itera
             entity = rows[i]
             old = entity.features.get(key) if named else getattr(entity, key)
             new = _apply(name, old, change)
-            update = {"features": {**entity.features, key: new}} if named else {key: new}
-            rows[i] = _changed(entity, update)
+            rows[i] = _changed(entity, {"features": {**entity.features, key: new}} if named else _set(entity, key, new))
     return _changed(spec, {"entities": tuple(rows)})
 
 
@@ -189,6 +188,14 @@ def _owners(feature: str, names: set[str], known: Sequence[RobotSpec]) -> set[st
         if {row.name for row in spec.entities} == names:
             found |= {row.name for row in spec.entities if feature in row.features}
     return found
+
+
+def _set(entity: Entity, key: str, value: float) -> dict[str, object]:
+    """What changes with a field."""
+    if key != "mass_kg" or not entity.mass_kg or entity.inertia_kgm2 is None:
+        return {key: value}
+    factor = value / entity.mass_kg
+    return {key: value, "inertia_kgm2": tuple(axis * factor for axis in entity.inertia_kgm2)}
 
 
 def _apply(name: str, old: float | None, change: str) -> float:

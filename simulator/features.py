@@ -45,11 +45,21 @@ _FIXED = 5 + 6 + 1 + 4
 def physical_fields(shape: Shape) -> tuple[str, ...]:
     """Names of the physical quantities of an entity; quantity i stands in `COLUMNS` columns from `_FIXED + COLUMNS * i`
     on, the last of which tells whether it is known."""
-    return (*_FIELDS, "inertia.0", "inertia.1", "inertia.2", "limits.low", "limits.high", *shape.feature_names)
+    return (*_FIELDS, "gyration.0", "gyration.1", "gyration.2", "limits.low", "limits.high", *shape.feature_names)
 
 
 def physical_columns(shape: Shape) -> slice:
     return slice(_FIXED, _FIXED + COLUMNS * len(physical_fields(shape)))
+
+
+PER_LOGARITHM = 2.0
+"""Change of a quantity's logarithm per change of its features, where they tell sizes apart."""
+
+
+def size_and_known(shape: Shape, name: str) -> tuple[int, int]:
+    """The columns that tell the size of the quantity `name` on the fine scale, and whether it is known."""
+    first = physical_columns(shape).start + COLUMNS * physical_fields(shape).index(name)
+    return first + 1, first + COLUMNS - 1
 
 
 def said_columns(shape: Shape) -> slice:
@@ -84,11 +94,19 @@ def _entity(entity: Entity, shape: Shape) -> np.ndarray:
     values: list[float] = [float(entity.type == t) for t in _TYPES] + [float(entity.joint_type == t) for t in _JOINTS]
     values += [float(entity.parent is not None), *(entity.axis or (0.0, 0.0, 0.0)), float(entity.axis is not None)]
     physical = [getattr(entity, name) for name in _FIELDS.values()]
-    physical += [*(entity.inertia_kgm2 or (None,) * 3), *(entity.limits or (None,) * 2)]
+    physical += [*_gyration(entity), *(entity.limits or (None,) * 2)]
     physical += [entity.features.get(name) for name in shape.feature_names]
     for value in physical:
         values += _numbers(value)
     return np.array(values)
+
+
+def _gyration(entity: Entity) -> tuple[float | None, ...]:
+    """Inertia per mass, m², about each axis. Told so, and not as inertia, a heavier body of unsaid inertia has more of
+    it, as bodies of one shape do; of an inertia without a mass nothing is told."""
+    if entity.inertia_kgm2 is None or not entity.mass_kg:
+        return (None,) * 3
+    return tuple(value / entity.mass_kg for value in entity.inertia_kgm2)
 
 
 def _slots(structure: Structure, scales: Scales, e: int) -> np.ndarray:
@@ -116,5 +134,13 @@ def _numbers(value: float | None) -> list[float]:
     """Logarithms, because coefficients of mechanics are products of powers of what a specification says."""
     if value is None:
         return [0.0] * COLUMNS
-    coarse, fine = (float(np.sign(value) * np.log1p(abs(value) / unit) / 2.0) for unit in (_COARSE, _FINE))
-    return [coarse, fine - _FINE_CENTER, 1.0]
+    return [_logarithm(value, _COARSE), fine(value), 1.0]
+
+
+def fine(value: float) -> float:
+    """What tells small sizes apart."""
+    return _logarithm(value, _FINE) - _FINE_CENTER
+
+
+def _logarithm(value: float, unit: float) -> float:
+    return float(np.sign(value) * np.log1p(abs(value) / unit) / PER_LOGARITHM)

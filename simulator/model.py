@@ -14,6 +14,7 @@ from simulator.config import SimulatorConfig
 from simulator.encoders.registry import encoders
 from simulator.frame import Frame
 from simulator.parameters import Layout, initialise, unpack
+from simulator.proportions import proportions
 from simulator.recording import Recording
 from simulator.relations import Relations, View, channels_key, undetermined
 from simulator.relations import find as find_relations
@@ -77,13 +78,15 @@ class Model:
     def with_theta(self, theta: Tensor) -> "Model":
         return replace(self, theta=theta)
 
-    def reading_notes(self) -> "Model":
-        """The model with an encoder for notes, which knows nothing yet; itself if it has one."""
-        if self.shape.notes:
+    def grown(self, *, notes: bool, tasks: bool) -> "Model":
+        """The model with an encoder for notes and a head for what tasks pay, where asked for, which know nothing yet;
+        itself if nothing is to be added."""
+        shape = self.shape.model_copy(update={"notes": notes or self.shape.notes, "tasks": tasks or self.shape.tasks})
+        if shape == self.shape:
             return self
-        grown = replace(self, shape=self.shape.model_copy(update={"notes": True}))
+        grown = replace(self, shape=shape)
         kept = unpack(self.theta, self.layout)
-        fresh = unpack(initialise(grown.layout, self.config.seed, range(self.members)), grown.layout)
+        fresh = unpack(initial_weights(shape, self.config, range(self.members)), grown.layout)
         parts = [kept.get(name, fresh[name]).reshape(self.members, -1) for name in grown.layout]
         return grown.with_theta(torch.cat(parts, dim=1))
 
@@ -140,6 +143,15 @@ def view_of(spec: RobotSpec, relations: Mapping[str, Relations]) -> View | None:
     """How a simulator sees the columns of `spec`; None: as they are."""
     found = relations.get(channels_key(spec))
     return View.of(spec, found) if found is not None and (found.angles or found.rates) else None
+
+
+def initial_weights(shape: Shape, config: SimulatorConfig, members: range) -> Tensor:
+    """[M, P] at random, and `proportions` on top."""
+    layout = model_layout(shape, config)
+    theta = initialise(layout, config.seed, members)
+    if shape.pairs:
+        unpack(theta, layout)["power.static.small"].add_(torch.from_numpy(proportions(shape)))
+    return theta
 
 
 def model_layout(shape: Shape, config: SimulatorConfig) -> Layout:

@@ -24,8 +24,12 @@ SHARPNESS = (5.0, 40.0, 200.0)
 """Slopes at rest of the smooth signs that dry friction is made of, in scaled rates: joints stick at rates far below
 those that they move at."""
 RESISTING = 1 + len(SHARPNESS)
-_LARGEST_POWER = 3.0
-"""Bound of the logarithms that coefficients are multiplied by."""
+_LARGEST_POWER = 6.0
+"""Bound of the logarithms that coefficients are multiplied by: frictions alone span four powers of e."""
+
+
+_LESS = 2.0
+"""By how much the logarithm of the second of two summands begins below that of the first."""
 
 
 class Conditioning(NamedTuple):
@@ -88,14 +92,37 @@ def _inertia_layout(shape: Shape, d: int, scene: int) -> dict[str, tuple[int, ..
         "kinetic.b": (d,), "kinetic.out": (d, kinetics.OUTPUTS),
         "kinetic.own.small": (d, shape.pairs), "kinetic.own.b": (shape.pairs,),
         "joint.small": (d, joint_width(shape)), "joint.b": (joint_width(shape),),
-        "power.static.small": (features.width(shape), power_width(shape)),
-        "power.scene.small": (scene, power_width(shape)), "power.b": (power_width(shape),),
+        "power.static.small": (features.width(shape), 2 * power_width(shape)),
+        "power.scene.small": (scene, 2 * power_width(shape)), "power.b": (2 * power_width(shape),),
     }  # fmt: skip
 
 
 def power_width(shape: Shape) -> int:
     """Of an entity: points, potential, and per joint its own inertia, what resists it and what drives it."""
     return 2 + shape.pairs * (1 + RESISTING + 1)
+
+
+class JointColumns(NamedTuple):
+    """Of one joint; `friction` is the first of as many as there are `SHARPNESS`."""
+
+    damping: int
+    friction: int
+    drive: int
+
+
+class PowerColumns(NamedTuple):
+    """What the columns of powers are of."""
+
+    points: int
+    potential: int
+    own: range
+    joints: tuple[JointColumns, ...]
+
+
+def power_columns(shape: Shape) -> PowerColumns:
+    own = range(2, 2 + shape.pairs)
+    first = [own.stop + joint * (RESISTING + 1) for joint in range(shape.pairs)]
+    return PowerColumns(0, 1, own, tuple(JointColumns(at, at + 1, at + RESISTING) for at in first))
 
 
 def joint_width(shape: Shape) -> int:
@@ -184,9 +211,9 @@ def condition(w: Weights, static: Tensor, z: Tensor, adjacency: Tensor, ties: Ti
 
 
 class Powers(NamedTuple):
-    """Logarithms that are linear in what a specification says (itself in logarithms) and in the scene latent, as
-    masses, lengths and gears enter the coefficients of mechanics. `bodies` [M, E, B, 2], `own` [M, E, B, P], `joints`
-    [M, E, B, P, RESISTING + 1]."""
+    """Logarithms of sums of two exponentials, as masses, lengths, gears and loads enter the coefficients of mechanics:
+    each is linear in what a specification says (itself in logarithms) and in the scene latent. `bodies` [M, E, B, 2],
+    `own` [M, E, B, P], `joints` [M, E, B, P, RESISTING + 1]."""
 
     bodies: Tensor
     own: Tensor
@@ -194,7 +221,10 @@ class Powers(NamedTuple):
 
 
 def _powers(w: Weights, static: Tensor, z: Tensor) -> Powers:
-    raw = linear(static, w["power.static.small"]) + linear(z, w["power.scene.small"], w["power.b"])
+    one, other = (linear(static, w["power.static.small"]) + linear(z, w["power.scene.small"], w["power.b"])).chunk(
+        2, -1
+    )
+    raw = torch.logaddexp(one, other - _LESS)
     bounded = _LARGEST_POWER * torch.tanh(raw / _LARGEST_POWER)
     joints = (bounded.shape[-1] - 2) // (RESISTING + 2)
     bodies, own, rest = bounded.split([2, joints, joints * (RESISTING + 1)], dim=-1)

@@ -28,7 +28,7 @@ from storage.contracts.errors import DataError, IncompatibleError
 from storage.contracts.figures import Scorecard, Scored
 from storage.contracts.robot import RobotSpec
 
-ARCHITECTURE = "entity-ensemble-7"
+ARCHITECTURE = "entity-ensemble-8"
 
 
 class ByteStore(Protocol):

@@ -17,9 +17,9 @@ from simulator import checkpoint as checkpoints
 from simulator.config import SimulatorConfig
 from simulator.fleet import Group, draw, make_groups
 from simulator.known import KnownRobots
-from simulator.model import Model, Traits, model_layout, recording_scales, starts_of, view_of
+from simulator.model import Model, Traits, initial_weights, recording_scales, starts_of, view_of
 from simulator.optimiser import Optimiser
-from simulator.parameters import columns_of, initialise, unpack
+from simulator.parameters import columns_of, unpack
 from simulator.prompt import Prompt
 from simulator.recording import Recording
 from simulator.relations import Relations, channels_key, undetermined
@@ -32,6 +32,7 @@ from simulator.structure import Shape, Structure
 from storage.contracts.canonical import digest_of
 from storage.contracts.episode import Episode
 from storage.contracts.errors import DataError, InputError
+from storage.contracts.robot import RobotSpec
 
 Progress = Callable[[float, str], None]
 _WARM_UP = 40
@@ -50,8 +51,8 @@ def train_simulator(
 ) -> Simulator:
     """A simulator of the robots in `episodes`, which may be of many kinds.
 
-    With a `parent` whose slots suffice, training starts from its weights and frozen scales and makes
-    `warm_updates`; one that never saw notes learns to read them. `members` trains only those members of the ensemble
+    With a `parent` that `has_room`, training starts from its weights and frozen scales and makes `warm_updates`; one
+    that never saw notes or rewards learns to read them. `members` trains only those members of the ensemble
     (for workers). Raises InputError without episodes, DataError when they are all too short, ConflictError when
     `checkpoint` belongs to another training.
     """
@@ -59,8 +60,9 @@ def train_simulator(
         raise InputError("no episodes to train on", remedy="import logs first, or widen the query")
     chosen = members or range(config.members)
     noted = any(note.strip() for episode in episodes for note in episode.notes)
-    base = None if parent is None else parent.model.reading_notes() if noted else parent.model
-    model = _first_model(episodes, config, base, chosen, noted)
+    judged = any(np.isfinite(e.reward).any() or e.terminated for e in episodes)
+    base = None if parent is None else parent.model.grown(notes=noted, tasks=judged)
+    model = _first_model(episodes, config, base, chosen, {"notes": noted, "tasks": judged})
     warm = base is not None and model.theta.shape == base.theta[chosen.start : chosen.stop].shape
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -85,14 +87,13 @@ def _key(episodes: Sequence[Episode], config: SimulatorConfig, parent: Simulator
 
 
 def _first_model(
-    episodes: Sequence[Episode], config: SimulatorConfig, parent: Model | None, members: range, noted: bool
+    episodes: Sequence[Episode], config: SimulatorConfig, parent: Model | None, members: range, parts: dict[str, bool]
 ) -> Model:
     relations = _relations(episodes, parent)
     views = {e.spec.digest: (e.spec, view_of(e.spec, relations)) for e in episodes}
     inside = [spec if view is None else view.refined for _, (spec, view) in sorted(views.items())]
     shape = Shape.of(inside, history_s=config.history_s, delay_s=config.delay_s)
-    judged = any(np.isfinite(e.reward).any() or e.terminated for e in episodes)
-    shape = shape.model_copy(update={"tasks": judged, "notes": noted})
+    shape = shape.model_copy(update=parts)
     inherited = None
     if parent is not None and parent.shape.covers(shape) and _alike(parent.config, config):
         shape, inherited = parent.shape, parent
@@ -112,7 +113,7 @@ def _first_model(
     if inherited is not None:
         theta = inherited.theta[members.start : members.stop].clone()
     else:
-        theta = initialise(model_layout(shape, config), config.seed, members)
+        theta = initial_weights(shape, config, members)
     model = Model(config, shape, _traits(episodes, inherited), theta, scales, starts, relations=relations)
     return model if inherited is None else _reward_units(model, inherited.traits)
 
@@ -127,9 +128,16 @@ def _relations(episodes: Sequence[Episode], parent: Model | None) -> dict[str, R
     return known | {key: find_relations(found) for key, found in asked.items()}
 
 
+def has_room(parent: Simulator, spec: RobotSpec, config: SimulatorConfig) -> bool:
+    """Whether a training on `spec` would begin with the weights of `parent`, and not from chance."""
+    needed = Shape.of([spec], history_s=config.history_s, delay_s=config.delay_s)
+    return parent.model.shape.covers(needed) and _alike(parent.model.config, config)
+
+
 def _alike(a: SimulatorConfig, b: SimulatorConfig) -> bool:
-    names = ("members", "width", "messages", "memory", "scene", "history_s", "delay_s")
-    return all(getattr(a, name) == getattr(b, name) for name in names)
+    """Whether members of `a` may become members of `b`."""
+    names = ("width", "messages", "terms", "memory", "scene", "history_s", "delay_s")
+    return a.members >= b.members and all(getattr(a, name) == getattr(b, name) for name in names)
 
 
 def _traits(episodes: Sequence[Episode], inherited: Model | None) -> Traits:
@@ -252,7 +260,8 @@ def _rates(model: Model, columns: int, config: SimulatorConfig) -> Tensor:
 
 
 def _choose(groups: list[Group], config: SimulatorConfig, update: int) -> int:
-    """Place of a group: structures in proportion to the square root of their rows, the same for all members."""
-    weights = np.sqrt([len(g.recording.starts(1)) for g in groups])
+    """Place of a group: structures in proportion to a power of their rows, the same for all members."""
+    rows = np.array([len(g.recording.starts(1)) for g in groups], dtype=float)
+    weights = np.where(rows > 0, rows**config.balance, 0.0)
     index = np.random.default_rng([config.seed, update, 1 << 20]).choice(len(groups), p=weights / weights.sum())
     return int(index)

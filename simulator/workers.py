@@ -63,7 +63,9 @@ def train_on_workers(
         trained = calibrated(trained, [decode_episode(data) for data in calibration], prompts=prompts)
     parts, files = trained.to_files()
     lineage = None if parent is None else parent[0].digest
-    return SimulatorManifest(name=name, dataset=dataset, parent=lineage, **parts), files
+    standins = parent is not None and parent[0].pretrained_on_standins
+    manifest = SimulatorManifest(name=name, dataset=dataset, parent=lineage, pretrained_on_standins=standins, **parts)
+    return manifest, files
 
 
 def split(members: int, workers: int) -> list[range]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.console import console, out, print_json, progress_shown
+from flows.cli.console import PARENT, console, out, print_json, progress_shown
 
 Result = dict[str, Any]
 
@@ -36,6 +36,7 @@ def bootstrap(
     more: Annotated[
         int | None, typer.Option(min=1, help="Extend the finished campaign of these arguments by so many.")
     ] = None,
+    parent: Annotated[str | None, typer.Option(help=PARENT)] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Tiny budgets: walks through every step, learns nothing.")
     ] = False,
@@ -49,7 +50,9 @@ def bootstrap(
     from flows.fleet import default_size
 
     size = fleet if fleet is not None else default_size(robot)
-    result = run(robot, iterations, fleet=size, seed=seed, new=new, more=more, report=report, quick=quick)
+    result = run(
+        robot, iterations, fleet=size, seed=seed, new=new, more=more, report=report, quick=quick, parent=parent
+    )
     if json:
         print_json(result)
 
@@ -76,11 +79,13 @@ def run(
     more: int | None,
     report: Path | None,
     quick: bool = False,
+    parent: str | None = None,
     stay: bool = False,
 ) -> Result:
     """Runs the campaign with progress, prints the compounding table, and writes the report."""
     from flows.engine import open_engine
-    from flows.fleet import check_robot
+    from flows.fleet import check_robot, find_fleet
+    from flows.parent import stored_parent
     from flows.presets import campaign_config
     from flows.report.text import REALITY, compounding_table
     from flows.services import EVERYTHING
@@ -97,6 +102,9 @@ def run(
 
             with using(engine):
                 config = campaign_config(robot, fleet=fleet, seed=seed, preset="quick" if quick else "standard")
+                if parent is not None:
+                    spec = find_fleet(engine.catalog, robot, fleet).spec
+                    config = config.model_copy(update={"parent": stored_parent(engine, parent, spec, config.simulator)})
                 result: Result = bootstrap_flow(config, iterations, new=new, more=more, listener=_announce)
             if report is not None:
                 from flows.report.page import write_campaign_report

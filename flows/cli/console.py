@@ -20,6 +20,7 @@ _WIDTH = 132
 console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 _QUIET_EVERY_S = 15.0
+PARENT = "Simulator to begin with: 'pretrained' (by drawn stand-ins), a folder, name@version or a digest; else chance."
 
 
 def print_json(value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli import simulator_ask, simulator_show
-from flows.cli.console import console, out, print_json, progress_shown, table
+from flows.cli.console import PARENT, console, out, print_json, progress_shown, table
 
 app = typer.Typer(help="Train, score, compare, ask and look at learned simulators.", no_args_is_help=True)
 app.command()(simulator_ask.ask)
@@ -22,6 +22,7 @@ def train(
     updates: Annotated[
         int | None, typer.Option(min=1, help="Gradient updates; default: enough for an hour of logs.")
     ] = None,
+    parent: Annotated[str | None, typer.Option(help=PARENT)] = None,
     seed: Annotated[int, typer.Option()] = 0,
     json: Json = False,
 ) -> None:
@@ -34,7 +35,7 @@ def train(
         from flows.prefect_flows import retrain, using
 
         with using(engine):
-            result: dict[str, Any] = retrain(robot, seed=seed, updates=updates)
+            result: dict[str, Any] = retrain(robot, seed=seed, updates=updates, parent=parent)
     _print_score(result, json)
 
 

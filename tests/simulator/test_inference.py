@@ -25,7 +25,7 @@ Make = Callable[..., Episode]
 def simulator(oscillator: Make, small: SimulatorConfig) -> Simulator:
     """Of oscillators between half and one and a half of the usual mass."""
     fleet = [oscillator(i, mass=m, robot=f"r{i}") for i, m in enumerate((0.5, 0.7, 0.9, 1.1, 1.3, 1.5))]
-    return train_simulator(fleet, small.model_copy(update={"updates": 250, "rows": 256}))
+    return train_simulator(fleet, small.model_copy(update={"updates": 400, "rows": 256}))
 
 
 class Settled(Simulator):

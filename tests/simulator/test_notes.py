@@ -145,7 +145,7 @@ def test_killed_and_resumed_training_with_notes_ends_with_the_same_bits(
 def test_a_parent_without_notes_goes_on_and_learns_to_read_them(
     trained: Simulator, oscillator: Make, small: SimulatorConfig
 ) -> None:
-    grown = trained.model.reading_notes()
+    grown = trained.model.grown(notes=True, tasks=False)
     for name, weights in trained.model.weights().items():
         assert torch.equal(grown.weights()[name], weights)
     config = small.model_copy(update={"warm_updates": 4})

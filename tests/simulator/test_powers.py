@@ -24,15 +24,25 @@ def model() -> Model:
     return Model(config, shape, Traits(), theta, {})
 
 
-def conditioned(model: Model, column: int | None) -> Conditioning:
-    """Of the prior's mean, with all powers 0 but the logarithm of 2 in one column."""
+def conditioned(model: Model, column: int | None, second: float = 0.0) -> Conditioning:
+    """Of the prior's mean, with all powers 0 but the logarithm of 2 in one column; `second` is the second summand
+    there, relative to the first that is 1 elsewhere."""
     w, frame = dict(model.weights()), model.frame(CART)
     for name in ("power.static.small", "power.scene.small", "power.b"):
         w[name] = torch.zeros_like(w[name])
+    half = w["power.b"].shape[-1] // 2
+    w["power.b"][..., half:] = -1e9  # of two summands the first alone
     if column is not None:
-        w["power.b"][..., column] = 3.0 * math.atanh(math.log(2.0) / 3.0)  # they are bent at 3
+        w["power.b"][..., column] = _raw(2.0 if not second else 1.0)
+        if second:
+            w["power.b"][..., half + column] = math.log(math.exp(_raw(1.0 + second)) - 1.0) + 2.0  # begins e^-2 smaller
     z = torch.zeros(model.members, len(CART.entities), 1, model.config.scene)
     return network.condition(w, frame.static[None, :, None], z, frame.adjacency, frame.ties)
+
+
+def _raw(factor: float) -> float:
+    """The logarithm of a factor before it is bent at 6."""
+    return 6.0 * math.atanh(math.log(factor) / 6.0)
 
 
 def ratio(changed: Tensor | None, before: Tensor | None) -> Tensor:
@@ -63,3 +73,13 @@ def test_each_power_doubles_its_own_coefficients_and_no_others(model: Model) -> 
             torch.testing.assert_close(potential, torch.full_like(potential, 2.0 if column == 1 else 1.0))
         heavier = bool((changed.inertia.own > before.inertia.own * 1.01).all())
         assert heavier == (column == 2)
+
+
+def test_a_coefficient_is_a_sum_of_two_powers(model: Model) -> None:
+    """A body and what it carries: 1 + 3 times the inertia, each with its own logarithm."""
+    before, changed = conditioned(model, None), conditioned(model, 1, second=3.0)
+    assert changed.inertia is not None
+    assert before.inertia is not None
+    potential = ratio(changed.inertia.sine[-1], before.inertia.sine[-1])
+    told = before.inertia.sine[-1].abs() > 1e-12
+    torch.testing.assert_close(potential[told], torch.full_like(potential[told], 4.0))

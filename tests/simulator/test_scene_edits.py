@@ -118,6 +118,19 @@ def test_a_named_feature_is_set_on_every_owner_or_on_one() -> None:
     assert edited(plain, {"a:load": "0.7"}, shape).entities[0].features["load"] == 0.7
 
 
+def test_a_heavier_body_keeps_its_shape() -> None:
+    """What is said of inertia grows with mass; where nothing is said, nothing is made up."""
+    channel = Channel(name="a.x", kind=Kind.SCALAR, entity="a")
+    rows = (Entity(name="a", mass_kg=0.5, inertia_kgm2=(0.01, 0.02, 0.0)), Entity(name="b", inertia_kgm2=(1, 1, 1)))
+    spec = RobotSpec(name="two", control_rate_hz=50, channels=(channel,), entities=rows)
+    shape = Shape.of([spec], history_s=0.2, delay_s=0.06)
+    heavier = edited(spec, {"a.mass": "x3", "b.mass": "2"}, shape).entities
+    assert (heavier[0].mass_kg, heavier[1].mass_kg) == (1.5, 2.0)
+    assert heavier[0].inertia_kgm2 == pytest.approx((0.03, 0.06, 0.0))
+    assert heavier[1].inertia_kgm2 == (1, 1, 1)
+    assert edited(spec, {"a.length": "0.4"}, shape).entities[0].inertia_kgm2 == (0.01, 0.02, 0.0)
+
+
 def test_two_robots_side_by_side_move_as_each_does_alone(scene: Scene) -> None:
     """Standard errors of the mean of 400 worlds are below 0.003 here; the two start and hence end far apart."""
     pair = scene.compose(scene, ("left", "right"))

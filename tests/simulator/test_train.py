@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from simulator.config import SimulatorConfig, Stage
 from simulator.simulator import Simulator, joined
-from simulator.train import train_simulator
+from simulator.train import has_room, train_simulator
 from simulator.workers import split
 from storage.contracts.bundles import SimulatorManifest
 from storage.contracts.episode import Episode
@@ -83,6 +84,35 @@ def test_a_parent_is_continued_with_its_scales(trained: Simulator, oscillator: M
         [oscillator(70)], (0.5,)
     )
     assert (card.value("nrmse", 0.5) or 9) < 0.5 * (scratch.value("nrmse", 0.5) or 0)
+
+
+def test_a_parent_that_saw_no_rewards_goes_on_and_learns_to_predict_them(
+    trained: Simulator, oscillator: Make, small: SimulatorConfig
+) -> None:
+    paid = [replace(e, reward=e.state[1:, 0] ** 2) for e in (oscillator(50), oscillator(51))]
+    config = small.model_copy(update={"warm_updates": 4})
+    child = train_simulator(paid, config, parent=trained)
+    assert child.model.traits.rewarded
+    assert not trained.model.traits.rewarded
+    drift = (child.model.weights()["step.hidden"] - trained.model.weights()["step.hidden"]).abs().max()
+    assert drift < 0.2  # four updates away from the parent, not from scratch
+
+
+def test_the_first_members_of_a_larger_parent_go_on(
+    trained: Simulator, oscillator: Make, small: SimulatorConfig
+) -> None:
+    config = small.model_copy(update={"warm_updates": 1, "members": 1})
+    child = train_simulator([oscillator(50)], config, parent=trained)
+    assert child.model.members == 1
+    assert (child.model.theta - trained.model.theta[:1]).abs().max() < 1e-6  # the first update moves nothing
+
+
+def test_who_has_room_for_whom(trained: Simulator, small: SimulatorConfig) -> None:
+    spec = trained.specs[0]
+    assert has_room(trained, spec, small)
+    assert not has_room(trained, spec, small.model_copy(update={"width": 2 * small.width}))
+    assert not has_room(trained, spec, small.model_copy(update={"members": 3}))
+    assert not has_room(trained, spec.model_copy(update={"control_rate_hz": 200.0}), small)  # more is under way
 
 
 def test_a_bundle_reads_back_as_it_was_and_is_checked(trained: Simulator) -> None:

@@ -8,6 +8,7 @@ from simulator.config import SimulatorConfig
 from simulator.simulator import Simulator, joined
 from simulator.train import train_simulator
 from storage.codecs.episodes import encode_episode
+from storage.contracts.bundles import SimulatorManifest
 from storage.contracts.episode import Episode
 from storage.contracts.errors import InputError
 
@@ -50,6 +51,21 @@ def test_members_trained_on_two_workers_are_those_trained_here(
         checkpoint=tmp_path / "d", workers=2,
     )  # fmt: skip
     assert child.parent == manifest.digest
+    assert not child.pretrained_on_standins
+
+
+def test_what_begins_with_stand_ins_says_so(
+    oscillator: Callable[..., Episode], small: SimulatorConfig, tmp_path: Path
+) -> None:
+    from simulator.workers import train_on_workers
+
+    config = small.model_copy(update={"updates": 2, "warm_updates": 2})
+    parts, files = train_simulator([oscillator(1)], config).to_files()
+    parent = SimulatorManifest(name="p", dataset="", pretrained_on_standins=True, **parts)
+    child, _ = train_on_workers(
+        [encode_episode(oscillator(2))], config, parent=(parent, files), checkpoint=tmp_path / "c", workers=1
+    )
+    assert child.pretrained_on_standins
 
 
 def test_no_workers_is_refused(small: SimulatorConfig, tmp_path: Path) -> None:

@@ -30,14 +30,17 @@ def load_simulator(path: Path) -> Simulator:
     )
 
 
-def save_simulator(simulator: Simulator, path: Path, name: str, dataset: str, **facts: Any) -> None:
-    """The manifest last, so that a folder with one is whole. `facts` go into `training.json` beside it."""
+def save_simulator(
+    simulator: Simulator, path: Path, name: str, dataset: str, *, standins: bool = True, **facts: Any
+) -> None:
+    """The manifest last, so that a folder with one is whole; it says whether `standins` taught. `facts` go into
+    `training.json` beside it."""
     path.mkdir(parents=True, exist_ok=True)
     parts, files = simulator.to_files()
     for role, data in files.items():
         (path / f"{role}.safetensors").write_bytes(data)
     (path / "training.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    manifest = SimulatorManifest(name=name, dataset=dataset, pretrained_on_standins=True, **parts)
+    manifest = SimulatorManifest(name=name, dataset=dataset, pretrained_on_standins=standins, **parts)
     (path / "manifest.json").write_bytes(manifest.to_json())
 
 
