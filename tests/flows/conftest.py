@@ -14,7 +14,7 @@ from storage.codecs.episodes import encode_episode
 from storage.contracts.bundles import SimulatorManifest
 
 TINY = SimulatorConfig(
-    members=2, width=16, messages=4, memory=4, scene=3, updates=60, rows=128, min_batch=16, max_batch=32,
+    members=2, width=16, messages=4, memory=4, scene=3, updates=120, rows=128, min_batch=16, max_batch=32,
     curriculum=(Stage(steps=4, share=0.5), Stage(steps=16, share=0.5)), groups=4,
 )  # fmt: skip
 
