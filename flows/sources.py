@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+import simulator
 from simulator.simulator import Simulator
 from storage.codecs.episodes import decode_episode
 from storage.contracts.base import Contract, explain
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Contract)
 _DIGEST = 64
+PRETRAINED = Path(simulator.__file__).parent / "pretrained"
+"""The bundle that comes with the project; it has seen drawn stand-ins and no real robot."""
 
 
 class Sources:
@@ -57,9 +60,10 @@ class Sources:
         return self._stack.enter_context(open_engine(Settings(), STORAGE))
 
     def simulator(self, reference: str | None, robot: str | None = None) -> Simulator:
-        """A folder with `manifest.json`, `name@version`, a digest, or (None) the latest of the robot's kind."""
-        if reference is not None and Path(reference).is_dir():
-            return load_folder(Path(reference))
+        """A folder with `manifest.json`, `pretrained`, `name@version`, a digest, or (None) the latest of the robot's
+        kind."""
+        if reference is not None and (folder := simulator_folder(reference)) is not None:
+            return load_folder(folder)
         from flows.artefacts import load_simulator
 
         artefacts = self.engine.catalog.artefacts
@@ -143,6 +147,12 @@ class Sources:
         if Path(reference).is_file():
             return read_contract(Task, Path(reference))
         return Task.from_json(self.engine.catalog.artefacts.resolve(f"{reference}@latest", "task").manifest)
+
+
+def simulator_folder(reference: str) -> Path | None:
+    """The folder that `reference` names, `pretrained` or a path; None where it is something of the catalog."""
+    folder = PRETRAINED if reference == "pretrained" else Path(reference)
+    return folder if folder.is_dir() else None
 
 
 def load_folder(folder: Path) -> Simulator:

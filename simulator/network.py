@@ -26,8 +26,6 @@ those that they move at."""
 RESISTING = 1 + len(SHARPNESS)
 _LARGEST_POWER = 6.0
 """Bound of the logarithms that coefficients are multiplied by: frictions alone span four powers of e."""
-
-
 _LESS = 2.0
 """By how much the logarithm of the second of two summands begins below that of the first."""
 
@@ -221,9 +219,8 @@ class Powers(NamedTuple):
 
 
 def _powers(w: Weights, static: Tensor, z: Tensor) -> Powers:
-    one, other = (linear(static, w["power.static.small"]) + linear(z, w["power.scene.small"], w["power.b"])).chunk(
-        2, -1
-    )
+    each = linear(static, w["power.static.small"]) + linear(z, w["power.scene.small"], w["power.b"])
+    one, other = each.chunk(2, dim=-1)
     raw = torch.logaddexp(one, other - _LESS)
     bounded = _LARGEST_POWER * torch.tanh(raw / _LARGEST_POWER)
     joints = (bounded.shape[-1] - 2) // (RESISTING + 2)

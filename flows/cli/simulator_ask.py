@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from simulator.sensitivity import Sensitivity
 
 SimulatorOption = Annotated[
-    str | None, typer.Option("--simulator", help="name@version, digest or folder; default: the robot's latest.")
+    str | None, typer.Option("--simulator", help="'pretrained', name@version, digest, folder; default: the robot's.")
 ]
 RobotOption = Annotated[str | None, typer.Option("--robot", help="Serial of a robot, or name of a specification.")]
 SpecOption = Annotated[Path | None, typer.Option("--spec", help="Specification file (YAML, JSON) in place of --robot.")]

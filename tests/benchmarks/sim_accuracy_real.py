@@ -32,10 +32,12 @@ def main() -> None:
     arguments = made.parse_args()
     if not DATA.exists():
         sys.exit(f"skipped: the logs are not at {DATA}; the mappings say where the public originals are")
+    test = {n: es for n, es in runs("double_pendulum").items() if is_test("double_pendulum", n)}
+    boxes = baselines.white_boxes(DATA / "double_pendulum", list(test))
     figures: dict[str, Figure] = {}
     targets: dict[str, Target] = {}
     for label in LABELS:
-        figures |= _double_pendulum(arguments, label)
+        figures |= _double_pendulum(arguments, label, test, boxes)
         for robot in ("qube", "cartpole"):
             try:
                 figures |= _against_hold_last(arguments, robot, label)
@@ -61,11 +63,14 @@ def _simulated(
     return found, {f"{label}: training of {robot}": Figure(cost["cpu_s"], "CPU s", 1)}
 
 
-def _double_pendulum(arguments: argparse.Namespace, label: Label) -> dict[str, Figure]:
+def _double_pendulum(
+    arguments: argparse.Namespace,
+    label: Label,
+    test: dict[str, list[Episode]],
+    boxes: dict[str, dict[str, baselines.Baseline]],
+) -> dict[str, Figure]:
     robot = "double_pendulum"
-    test = {n: es for n, es in runs(robot).items() if is_test(robot, n)}
     found, figures = _simulated(arguments, robot, label, test)
-    boxes = baselines.white_boxes(DATA / robot, list(test))
     hold = baselines.hold_last(DATA / robot, list(test))
     for h in HORIZONS_S:
         error = {n: np.concatenate([f.errors[h] for f in found[n]]) for n in test}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from flows.parent import PRETRAINED, stored_parent
-from flows.sources import read_folder
+from flows.parent import stored_parent
+from flows.sources import PRETRAINED, read_folder
 from simulator.config import SimulatorConfig
 from storage.catalog.catalog import Catalog
 from storage.contracts.canonical import sha256_hex
@@ -47,6 +47,7 @@ def test_a_robot_that_does_not_fit_is_refused(engine: Any, bundle: Bundle) -> No
     with pytest.raises(InputError, match="no room for robot") as caught:
         stored_parent(engine, str(bundle.folder), fast, config)
     assert "--parent" in caught.value.remedy
+    assert engine.store == {}
     with pytest.raises(UnknownName):
         stored_parent(engine, "nobody@latest", spec, config)
 
